@@ -1,0 +1,42 @@
+"""The errors that mklab raises.
+
+Misuse of the Python API raises ``ValueError`` or ``TypeError``; what a guest does wrong is never an exception but an
+event and a :class:`mklab.machine.machine.Stop`. The classes here are for the rest.
+"""
+
+import errno as _errno
+
+__all__ = ["GuestBuildError", "ImageError", "KexecError", "MklabError"]
+
+
+class MklabError(Exception):
+    """Base class of mklab's own errors."""
+
+
+class KexecError(MklabError):
+    """A refusal by the modelled kernel, with the errno that Linux returns.
+
+    Attributes:
+        errno: positive errno, for example ``errno.EINVAL``.
+        function: the Linux function that refuses, for example ``sanity_check_segment_list``.
+        reason: what was wrong, in words, and what to do about it.
+    """
+
+    def __init__(self, errno: int, function: str, reason: str) -> None:
+        self.errno = errno
+        self.function = function
+        self.reason = reason
+        super().__init__(f"{function}: -{self.name}: {reason}")
+
+    @property
+    def name(self) -> str:
+        """The errno's symbol, for example ``"EINVAL"``."""
+        return _errno.errorcode.get(self.errno, str(self.errno))
+
+
+class ImageError(MklabError):
+    """A kernel image that cannot be read: truncated, corrupt, or of no known format."""
+
+
+class GuestBuildError(MklabError):
+    """Guest code that does not assemble, compile or link."""

@@ -1,0 +1,35 @@
+"""Code that runs on the machine: the trampoline of RFC v1 and a minikernel, prebuilt."""
+
+import functools
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+__all__ = ["Blob", "minikernel", "trampoline"]
+
+_PREBUILT = Path(__file__).parent / "prebuilt"
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Bytes to be copied as they are, and the offsets of their symbols."""
+
+    data: bytes
+    symbols: dict[str, int]
+
+
+@functools.cache
+def minikernel() -> bytes:
+    """The minikernel as an ELF64 image."""
+    return (_PREBUILT / "minikernel.elf").read_bytes()
+
+
+@functools.cache
+def trampoline() -> Blob:
+    """The multikernel trampoline, ``trampoline_64_bsp.S``: nine pages."""
+    elf = ELFFile(io.BytesIO((_PREBUILT / "trampoline_64_bsp.elf").read_bytes()))
+    data = elf.get_section_by_name(".x86_trampoline_bsp").data()
+    table = elf.get_section_by_name(".symtab")
+    return Blob(data, {symbol.name: symbol["st_value"] for symbol in table.iter_symbols() if symbol.name})

@@ -1,0 +1,134 @@
+"""Build guest code with the locked ziglang wheel: the same bytes on every platform.
+
+``python -m mklab.guest.build`` rebuilds what lies in ``prebuilt/``; a test does the same and compares.
+"""
+
+import io
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import capstone
+from elftools.elf.elffile import ELFFile
+
+from mklab.errors import GuestBuildError
+from mklab.guest import abi
+
+__all__ = ["PREBUILT", "build", "build_all", "listing"]
+
+_HERE = Path(__file__).parent
+PREBUILT = _HERE / "prebuilt"
+
+_COMPILE = (
+    *("cc", "-c", "-target", "x86_64-freestanding-none", "-mcpu=x86_64", "-O2", "-g0"),
+    *("-ffreestanding", "-fPIE", "-fno-stack-protector", "-fno-sanitize=all"),
+    *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
+    # The kernel uses no x87 or SSE register, and interrupts run on the stack they interrupt.
+    *("-mgeneral-regs-only", "-mno-red-zone"),
+    *("-Wall", "-Wextra", "-Werror"),
+)
+_LINK = ("ld.lld", "--build-id=none")
+_MOVABLE = ("-pie", "--no-dynamic-linker", "--hash-style=gnu")
+_MODES = {".code16": capstone.CS_MODE_16, ".code32": capstone.CS_MODE_32, ".code64": capstone.CS_MODE_64}
+
+_IMAGES = {
+    "minikernel": (
+        ("minikernel/entry.S", "minikernel/minikernel.c"),
+        "minikernel/minikernel.ld",
+    ),
+    "trampoline_64_bsp": (("trampoline_64_bsp.S",), "trampoline_64_bsp.ld"),
+}
+
+
+def _zig(*arguments: str, cwd: Path) -> None:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ziglang", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise GuestBuildError(f"cannot run {sys.executable}: {error}") from None
+    if "No module named ziglang" in done.stderr:
+        raise GuestBuildError("guest code is built by the package ziglang, which is missing; run: make setup")
+    if done.returncode:
+        raise GuestBuildError(done.stderr.strip())
+
+
+def build(sources: dict[str, str], linker_script: str, *, movable: bool = True) -> bytes:
+    """Assemble, compile and link.
+
+    Args:
+        sources: file name (``.S`` or ``.c``) to text.
+        linker_script: the text of the linker script.
+        movable: an ET_DYN image, which a loader may place anywhere; otherwise ET_EXEC.
+
+    Returns:
+        The ELF64 image.
+
+    Raises:
+        GuestBuildError: the compiler's message, with file and line; or ziglang is missing.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "abi.h").write_text(abi.header())
+        (folder / "image.ld").write_text(linker_script)
+        objects = []
+        for file, text in sources.items():
+            (folder / file).write_text(text)
+            objects.append(f"{Path(file).stem}-{len(objects)}.o")
+            _zig(*_COMPILE, "-o", objects[-1], file, cwd=folder)
+        _zig(*_LINK, *(_MOVABLE if movable else ()), "-T", "image.ld", "-o", "image.elf", *objects, cwd=folder)
+        return (folder / "image.elf").read_bytes()
+
+
+def build_all() -> dict[str, bytes]:
+    """Every shipped file by its name in ``prebuilt/``: images, and a listing of each."""
+    files = {}
+    for name, (sources, script) in _IMAGES.items():
+        texts = {Path(source).name: (_HERE / source).read_text() for source in sources}
+        copied = name == "trampoline_64_bsp"
+        image = build(texts, (_HERE / script).read_text(), movable=not copied)
+        files[f"{name}.elf"] = image
+        files[f"{name}.lst"] = listing(image, copied).encode()
+    return files
+
+
+def listing(image: bytes, mixed: bool = False) -> str:
+    """Disassembly with symbols, one function after the other.
+
+    Args:
+        image: an ELF64 image.
+        mixed: the code of the trampoline: 16-bit first, then 32-bit from ``startup_32`` and 64-bit from ``startup_64``.
+    """
+    elf = ELFFile(io.BytesIO(image))
+    table = elf.get_section_by_name(".symtab")
+    symbols = sorted((s["st_value"], s.name) for s in table.iter_symbols() if s.name and s["st_shndx"] != "SHN_ABS")
+    code = next(section for section in elf.iter_sections() if section["sh_flags"] & 4 and section["sh_size"])
+    data, start = code.data(), code["sh_addr"]
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, _MODES[".code16"] if mixed else _MODES[".code64"])
+    decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
+    lines = []
+    inside = [(at, name) for at, name in symbols if start <= at < start + len(data)]
+    for (at, name), (end, _) in zip(inside, [*inside[1:], (start + len(data), "")], strict=True):
+        lines.append(f"\n{at:08x} <{name}>:")
+        if name in ("startup_32", "startup_64") and mixed:
+            decoder.mode = _MODES[".code32" if name == "startup_32" else ".code64"]
+        if mixed and at >= 0x180:
+            lines.append(f"    {end - at} bytes of data")
+            continue
+        for instruction in decoder.disasm(data[at - start : end - start], at):
+            text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
+            lines.append(f"    {instruction.address:6x}  {instruction.bytes.hex():<24} {text}")
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def main() -> None:
+    """Rebuild ``prebuilt/``."""
+    PREBUILT.mkdir(exist_ok=True)
+    for name, data in build_all().items():
+        (PREBUILT / name).write_bytes(data)
+        print(f"{name}: {len(data)} bytes")
+
+
+if __name__ == "__main__":
+    main()

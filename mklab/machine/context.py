@@ -1,0 +1,108 @@
+"""The saved context of a CPU as Unicorn keeps it: where the registers lie in it.
+
+A saved context is a copy of the emulator's private ``CPUX86State``. Its layout belongs to one build, so nothing here
+leaves the process: files hold registers by name. Only the order of the first fields is taken as known (it has not
+changed since QEMU 0.9); where they begin, and where EFER and the exception fields lie, is found by a probe at start-up
+(:func:`mklab.machine.engine.probe_context`), which asserts that registers set through the public interface are found.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from mklab.machine.registers import CR0, CR4, EFER, GPRS, SEGMENTS, Registers, Segment
+
+__all__ = ["ContextLayout"]
+
+_TABLES = ("ldtr", "tr", "gdtr", "idtr")
+_RIP, _HFLAGS, _SEGMENTS, _CR = 128, 176, 184, 424
+_SEGMENT = struct.Struct("<I4xQII")
+_BASE = struct.Struct("<16QQ")
+_CRS = struct.Struct("<5Q")
+
+
+class _Hidden:
+    """Bits of ``hflags``, the emulator's digest of mode and segments (QEMU's ``target/i386/cpu.h``)."""
+
+    CPL, INHIBIT, CS32, SS32, ADDSEG, PE = 3, 1 << 3, 1 << 4, 1 << 5, 1 << 6, 1 << 7
+    MP_EM_TS, LMA, CS64, OSFXSR = 7 << 9, 1 << 14, 1 << 15, 1 << 22
+    KNOWN = CPL | INHIBIT | CS32 | SS32 | ADDSEG | PE | MP_EM_TS | LMA | CS64 | OSFXSR
+
+
+def _hidden_flags(registers: Registers) -> int:
+    """The known bits of ``hflags``, derived from the registers as ``cpu_x86_load_seg_cache`` does."""
+    flags = registers.cpl | (_Hidden.INHIBIT if registers.shadow else 0)
+    flags |= (registers.cr0 & (CR0.MP | CR0.EM | CR0.TS)) << 8
+    flags |= _Hidden.PE if registers.cr0 & CR0.PE else 0
+    flags |= _Hidden.OSFXSR if registers.cr4 & CR4.OSFXSR else 0
+    flags |= _Hidden.SS32 if registers.ss.big else 0
+    if registers.efer & EFER.LMA:
+        flags |= _Hidden.LMA
+        if registers.cs.long:
+            return flags | _Hidden.CS64 | _Hidden.CS32 | _Hidden.SS32
+    if registers.cs.big:
+        flags |= _Hidden.CS32
+    if not registers.cr0 & CR0.PE or not registers.cs.big or registers.ds.base | registers.es.base | registers.ss.base:
+        flags |= _Hidden.ADDSEG
+    return flags
+
+
+@dataclass(frozen=True)
+class ContextLayout:
+    """Offsets in a saved context, in bytes.
+
+    Attributes:
+        base: where the general registers begin.
+        efer, error_code, old_exception: the fields of those names.
+    """
+
+    base: int
+    efer: int
+    error_code: int
+    old_exception: int
+
+    def read(self, blob: Any, rflags: int) -> Registers:
+        """The registers in ``blob`` (a writable buffer); ``rflags`` comes from the public interface."""
+        *general, rip = _BASE.unpack_from(blob, self.base)
+        cr = _CRS.unpack_from(blob, self.base + _CR)
+        values: dict[str, Any] = dict(zip(GPRS, general, strict=True))
+        for i, name in enumerate((*SEGMENTS, *_TABLES)):
+            selector, base, limit, flags = _SEGMENT.unpack_from(blob, self.base + _SEGMENTS + 24 * i)
+            values[name] = Segment(selector & 0xFFFF, base, limit, flags & 0xF0FF00)
+        hidden = struct.unpack_from("<I", blob, self.base + _HFLAGS)[0]
+        efer = struct.unpack_from("<Q", blob, self.efer)[0]
+        return Registers(
+            **values,
+            rip=rip,
+            rflags=rflags,
+            cr0=cr[0],
+            cr2=cr[2],
+            cr3=cr[3],
+            cr4=cr[4],
+            efer=efer,
+            shadow=bool(hidden & _Hidden.INHIBIT),
+        )
+
+    def write(self, blob: Any, registers: Registers) -> None:
+        """Store ``registers`` in ``blob``; RFLAGS is left to the public interface."""
+        general = [getattr(registers, name) for name in GPRS]
+        _BASE.pack_into(blob, self.base, *general, registers.rip)
+        for i, name in enumerate((*SEGMENTS, *_TABLES)):
+            segment: Segment = getattr(registers, name)
+            fields = (segment.selector, segment.base, segment.limit, segment.flags)
+            _SEGMENT.pack_into(blob, self.base + _SEGMENTS + 24 * i, *fields)
+        _CRS.pack_into(blob, self.base + _CR, registers.cr0, 0, registers.cr2, registers.cr3, registers.cr4)
+        struct.pack_into("<Q", blob, self.efer, registers.efer)
+        struct.pack_into("<i", blob, self.old_exception, -1)
+        at = self.base + _HFLAGS
+        kept = struct.unpack_from("<I", blob, at)[0] & ~_Hidden.KNOWN
+        struct.pack_into("<I", blob, at, kept | _hidden_flags(registers))
+
+    def exception(self, blob: Any) -> tuple[int, bool]:
+        """``(error code, whether INT n raised it)`` of the last exception; and forget it.
+
+        A second exception would be taken for a double fault if ``old_exception`` were left as it is.
+        """
+        code, software = struct.unpack_from("<ii", blob, self.error_code)
+        struct.pack_into("<i", blob, self.old_exception, -1)
+        return code, bool(software)

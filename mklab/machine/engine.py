@@ -1,0 +1,523 @@
+"""The engine: one Unicorn instance that carries every CPU of the machine. The only module that imports unicorn.
+
+A CPU that does not run is a saved context; entering it restores the context and drops the TLB. Translated code is
+shared, so a store into code by any CPU is seen by all. Budgets are exact: a hook before each instruction counts.
+"""
+
+import ctypes
+import functools
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import capstone
+import unicorn
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import uclib
+
+from mklab.errors import MklabError
+from mklab.machine.context import ContextLayout
+from mklab.machine.layout import APIC_BASE, APIC_SIZE, PHYSICAL_ADDRESS_BITS
+from mklab.machine.memory import PhysicalMemory
+from mklab.machine.paging import walk
+from mklab.machine.registers import CR0, GPRS, RFLAGS, Registers, Segment
+
+__all__ = ["Engine", "Exit", "Platform", "native_cpuid"]
+
+_CPU_MODEL = x86.UC_CPU_X86_NEHALEM
+"""Nehalem has no RDRAND, which Unicorn would answer from the real machine: runs would differ."""
+
+_VOID = ctypes.c_void_p
+_ON_CODE = ctypes.CFUNCTYPE(None, _VOID, ctypes.c_uint64, ctypes.c_uint32, _VOID)
+_ON_INTR = ctypes.CFUNCTYPE(None, _VOID, ctypes.c_uint32, _VOID)
+_ON_TSC = ctypes.CFUNCTYPE(ctypes.c_int, _VOID, _VOID)
+_FLUSH_TLB = 11 | 1 << 30
+"""UC_CTL_TLB_FLUSH, a write without arguments; the Python binding has no name for it."""
+
+_UNPAGED_LIMIT = 1 << 32
+"""Without paging, code reaches 4 GiB."""
+_DROP_LIMIT = 1 << 20
+"""Bytes from which dropping every translation is cheaper than looking at each page."""
+_INVALID_OPCODE = 6
+_MSRS = (0x174, 0x175, 0x176, 0x1A0, 0x277, 0x2FF, *range(0xC0000081, 0xC0000085), *range(0xC0000100, 0xC0000104))
+"""The MSRs that the emulator keeps: SYSENTER, MISC_ENABLE, PAT, MTRRdefType, SYSCALL, FS/GS base, TSC_AUX."""
+_TSC_AUX = 0xC0000103
+_CPUID_RESULT = (x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX)
+_DEBUG = tuple(getattr(x86, f"UC_X86_REG_DR{i}") for i in (0, 1, 2, 3, 6, 7))
+_XMM = tuple(getattr(x86, f"UC_X86_REG_XMM{i}") for i in range(16))
+_X87 = tuple(getattr(x86, f"UC_X86_REG_FP{i}") for i in range(8))
+_X87_CONTROL = (x86.UC_X86_REG_FPCW, x86.UC_X86_REG_FPSW, x86.UC_X86_REG_FPTAG, x86.UC_X86_REG_MXCSR)
+
+
+class Platform(Protocol):
+    """What the engine asks of the machine around it, while a CPU executes."""
+
+    def apic_read(self, offset: int) -> int:
+        """The running CPU reads its local APIC."""
+
+    def apic_write(self, offset: int, value: int) -> None:
+        """The running CPU writes its local APIC."""
+
+    def absent(self, paddr: int, write: bool) -> None:
+        """The running CPU reaches a physical address where nothing is."""
+
+    def port_read(self, port: int, size: int) -> int:
+        """The running CPU executes IN."""
+
+    def port_write(self, port: int, size: int, value: int) -> None:
+        """The running CPU executes OUT."""
+
+    def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        """EAX, EBX, ECX, EDX of CPUID on the running CPU."""
+
+    def timestamp(self) -> int:
+        """The time stamp counter."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """Why the engine stopped.
+
+    Attributes:
+        executed: instructions begun; each iteration of a REP counts, and so does an instruction that faults.
+        reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: :meth:`Engine.stop` or the watch;
+            ``absent``: an instruction fetch where there is no memory.
+        vector, error, software: the exception, its error code (0 where it has none), whether INT n raised it.
+    """
+
+    executed: int
+    reason: str
+    vector: int = 0
+    error: int = 0
+    software: bool = False
+
+
+class Engine:
+    """Executes the CPUs' code, one CPU at a time.
+
+    Args:
+        memory: the RAM; it is mapped, not copied.
+        platform: everything else the code can reach.
+        cpus: how many CPUs.
+    """
+
+    def __init__(self, memory: PhysicalMemory, platform: Platform, cpus: int) -> None:
+        self._layout = probe_context()
+        self._memory = memory
+        self._platform = platform
+        self._uc = uc = _open()
+        self._handle = uc._uch
+        self._keep: list[Any] = []
+        self._current: int | None = None
+        self._peeked = ctypes.c_uint64()
+        self._stale: list[tuple[int, int]] = []
+        self._count = Count(0, None)
+        self._decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+        self._decoder.detail = True
+        memory.on_write = self._written
+        self._map()
+        self._hook()
+        self._scratch = uc.context_save()
+        self._unpaged = self._make_unpaged()
+        self._contexts = [uc.context_save() for _ in range(cpus)]
+
+    # Construction
+
+    def _map(self) -> None:
+        for start, end, buffer in self._memory.buffers:
+            address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+            self._uc.mem_map_ptr(start, end - start, uc_const.UC_PROT_ALL, address)
+        self._uc.mmio_map(APIC_BASE, APIC_SIZE, self._on_apic_read, None, self._on_apic_write, None)
+        taken = sorted([(start, end) for start, end, _ in self._memory.buffers] + [(APIC_BASE, APIC_BASE + APIC_SIZE)])
+        free = 0
+        for start, end in [*taken, (1 << PHYSICAL_ADDRESS_BITS, 0)]:
+            if start > free:
+                self._uc.mmio_map(free, start - free, self._on_absent_read, free, self._on_absent_write, free)
+            free = end
+
+    def _hook(self) -> None:
+        self._hook_raw(uc_const.UC_HOOK_CODE, _ON_CODE(self._on_code))
+        self._hook_raw(uc_const.UC_HOOK_INTR, _ON_INTR(self._on_exception))
+        self._hook_raw(uc_const.UC_HOOK_INSN, _ON_TSC(self._on_rdtsc), x86.UC_X86_INS_RDTSC)
+        self._hook_raw(uc_const.UC_HOOK_INSN, _ON_TSC(self._on_rdtscp), x86.UC_X86_INS_RDTSCP)
+        self._uc.hook_add(uc_const.UC_HOOK_INSN, self._on_in, None, 1, 0, x86.UC_X86_INS_IN)
+        self._uc.hook_add(uc_const.UC_HOOK_INSN, self._on_out, None, 1, 0, x86.UC_X86_INS_OUT)
+        self._uc.hook_add(uc_const.UC_HOOK_INSN, self._on_cpuid, None, 1, 0, x86.UC_X86_INS_CPUID)
+
+    def _hook_raw(self, kind: int, callback: Any, *extra: int) -> None:
+        """Add a hook without the binding's wrapper: it is three times slower, and it does not know RDTSC."""
+        hook = ctypes.c_size_t()
+        self._keep.append((hook, callback))
+        arguments = (ctypes.c_int(value) for value in extra)
+        code = uclib.uc_hook_add(
+            self._handle,
+            ctypes.byref(hook),
+            ctypes.c_int(kind),
+            ctypes.cast(callback, _VOID),
+            None,
+            ctypes.c_uint64(1),
+            ctypes.c_uint64(0),
+            *arguments,
+        )
+        if code:
+            raise MklabError(f"Unicorn refused a hook of kind {kind}: {unicorn.UcError(code)}")
+
+    # Registers
+
+    def enter(self, cpu: int) -> None:
+        """Make ``cpu`` the one that the engine holds."""
+        if self._current == cpu:
+            return
+        if self._current is not None:
+            uclib.uc_context_save(self._handle, self._contexts[self._current]._context)
+        uclib.uc_context_restore(self._handle, self._contexts[cpu]._context)
+        self._flush_tlb()
+        self._current = cpu
+
+    def _flush_tlb(self) -> None:
+        uclib.uc_ctl(self._handle, ctypes.c_int(_FLUSH_TLB))
+
+    def _save_scratch(self) -> Any:
+        uclib.uc_context_save(self._handle, self._scratch._context)
+        return _blob(self._scratch)
+
+    def registers(self, cpu: int) -> Registers:
+        """The registers of ``cpu``."""
+        self.enter(cpu)
+        return self._layout.read(self._save_scratch(), self._uc.reg_read(x86.UC_X86_REG_RFLAGS))
+
+    def set_registers(self, cpu: int, registers: Registers) -> None:
+        """Give ``cpu`` other registers; its TLB is dropped."""
+        self.enter(cpu)
+        self._layout.write(self._save_scratch(), registers)
+        uclib.uc_context_restore(self._handle, self._scratch._context)
+        self._uc.reg_write(x86.UC_X86_REG_RFLAGS, registers.rflags)
+        self._flush_tlb()
+
+    def cr0(self) -> int:
+        """CR0 of the running CPU; cheap enough to be asked before each instruction."""
+        return self._peek(x86.UC_X86_REG_CR0)
+
+    def interrupts_enabled(self) -> bool:
+        """RFLAGS.IF of the running CPU."""
+        return bool(self._peek(x86.UC_X86_REG_RFLAGS) & RFLAGS.IF)
+
+    def _peek(self, name: int) -> int:
+        uclib.uc_reg_read(self._handle, name, ctypes.byref(self._peeked))
+        return self._peeked.value
+
+    def extended(self, cpu: int) -> dict[str, list[Any]]:
+        """What :class:`Registers` leaves out: MSRs, debug registers, x87 and SSE state; plain data."""
+        self.enter(cpu)
+        read = self._uc.reg_read
+        return {
+            "msrs": [self._uc.msr_read(msr) for msr in _MSRS],
+            "debug": [read(name) for name in _DEBUG],
+            "x87": [list(read(name)) for name in _X87],
+            "x87_control": [read(name) for name in _X87_CONTROL],
+            "xmm": [hex(read(name)) for name in _XMM],
+        }
+
+    def set_extended(self, cpu: int, values: dict[str, list[Any]]) -> None:
+        """The inverse of :meth:`extended`."""
+        self.enter(cpu)
+        write = self._uc.reg_write
+        for msr, value in zip(_MSRS, values["msrs"], strict=True):
+            self._uc.msr_write(msr, value)
+        for name, value in zip(_DEBUG, values["debug"], strict=True):
+            write(name, value)
+        for name, value in zip(_X87, values["x87"], strict=True):
+            write(name, tuple(value))
+        for name, value in zip(_X87_CONTROL, values["x87_control"], strict=True):
+            write(name, value)
+        for name, value in zip(_XMM, values["xmm"], strict=True):
+            write(name, int(value, 16))
+
+    # Execution
+
+    def run(self, cpu: int, budget: int, watch: Callable[[int], bool] | None = None) -> Exit:
+        """Let ``cpu`` execute up to ``budget`` instructions (at least one).
+
+        Args:
+            watch: called with the linear address before each instruction; True stops before it.
+        """
+        self.enter(cpu)
+        if self._stale:
+            self._uc.ctl_flush_tb()
+            self._peeked = ctypes.c_uint64()
+        self._stale: list[tuple[int, int]] = []
+        self._count = Count(budget, watch)
+        failure = None
+        try:
+            self._uc.emu_start(self._uc.reg_read(x86.UC_X86_REG_RIP), 0)
+        except unicorn.UcError as error:
+            failure = error.errno
+        count = self._count
+        if count.error is not None:
+            raise count.error
+        if count.vector is not None:
+            code, software = self._layout.exception(self._save_scratch())
+            uclib.uc_context_restore(self._handle, self._scratch._context)
+            return Exit(count.executed, "exception", count.vector, code, software)
+        if failure == uc_const.UC_ERR_INSN_INVALID:
+            return Exit(count.executed, "exception", _INVALID_OPCODE)
+        if failure is not None:
+            return Exit(count.executed, "absent")
+        if not count.refused:
+            return Exit(count.executed, "halt")
+        return Exit(count.executed, "asked" if count.asked else "budget")
+
+    @property
+    def executed(self) -> int:
+        """Instructions begun since :meth:`run` was entered, the current one included."""
+        return self._count.executed
+
+    def stop(self) -> None:
+        """From a callback: stop before the next instruction."""
+        self._count.asked = True
+
+    def _on_code(self, _uc: int, address: int, _size: int, _data: int) -> None:
+        count = self._count
+        if address == count.last and self._restarted(address):
+            return
+        try:
+            if count.asked or not count.left or (count.watch is not None and count.watch(address)):
+                count.asked |= count.left > 0
+                count.refused = True
+                uclib.uc_emu_stop(self._handle)
+                return
+        except BaseException as error:
+            self._fail(error)
+        count.left -= 1
+        count.last = address
+
+    def _restarted(self, address: int) -> bool:
+        """Whether the engine begins an instruction anew that it has begun already.
+
+        It does so for a store into the translated block that holds the store itself. Such a second beginning looks
+        like an iteration of REP, told apart by RCX, or like a branch to itself.
+        """
+        count = self._count
+        if (address, count.left) != count.repeat:
+            count.repeats = self._repeats(address)
+        rcx = self._uc.reg_read(x86.UC_X86_REG_RCX)
+        restarted = not count.repeats or (count.repeats == "rep" and rcx == count.rcx)
+        count.rcx = rcx
+        count.repeat = (address, count.left - (not restarted))
+        return restarted
+
+    def _repeats(self, address: int) -> str:
+        """How the instruction at a linear address may follow itself: ``rep``, ``branch``, or not at all."""
+        blob = self._save_scratch()
+        registers = self._layout.read(blob, self._uc.reg_read(x86.UC_X86_REG_RFLAGS))
+        code = b"".join(self._byte(registers, address + i) for i in range(15))
+        mode = (
+            capstone.CS_MODE_64
+            if registers.cs.long
+            else capstone.CS_MODE_32
+            if registers.cs.big
+            else capstone.CS_MODE_16
+        )
+        self._decoder.mode = mode
+        for instruction in self._decoder.disasm(code, address, 1):
+            if instruction.mnemonic.startswith("rep"):
+                return "rep"
+            branches = (capstone.CS_GRP_JUMP, capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_IRET)
+            return "branch" if any(instruction.group(group) for group in branches) else ""
+        return ""
+
+    def _byte(self, registers: Registers, linear: int) -> bytes:
+        paddr = walk(self._memory, registers, linear).paddr
+        return self._memory.read(paddr, 1) if paddr is not None and self._memory.contains(paddr) else b""
+
+    def _on_exception(self, _uc: int, vector: int, _data: int) -> None:
+        self._count.vector = vector
+        uclib.uc_emu_stop(self._handle)
+
+    def _fail(self, error: BaseException) -> None:
+        """Leave the engine; :meth:`run` raises ``error``. An exception cannot cross the emulator's own frames."""
+        self._count.error = error
+        uclib.uc_emu_stop(self._handle)
+
+    def _written(self, start: int, end: int) -> None:
+        self._stale.append((start, end))
+
+    def _drop_stale(self) -> None:
+        """Forget what was translated from bytes that Python has written since."""
+        stale, self._stale = self._stale, []
+        if not stale:
+            return
+        if max(end for _, end in stale) >= _UNPAGED_LIMIT or sum(end - start for start, end in stale) > _DROP_LIMIT:
+            self._uc.ctl_flush_tb()
+            return
+        # ctl_remove_cache takes linear addresses: with paging off they are physical ones.
+        uclib.uc_context_save(self._handle, self._scratch._context)
+        uclib.uc_context_restore(self._handle, self._unpaged._context)
+        self._flush_tlb()
+        for start, end in stale:
+            self._uc.ctl_remove_cache(start, end)
+        uclib.uc_context_restore(self._handle, self._scratch._context)
+        self._flush_tlb()
+
+    def _make_unpaged(self) -> Any:
+        """A context in flat 32-bit protected mode."""
+        flat = Segment(8, 0, 0xFFFFFFFF, 0xCF9B00)
+        registers = Registers(cr0=CR0.PE | CR0.ET, cs=flat, ss=flat, ds=flat, es=flat)
+        context = self._uc.context_save()
+        self._layout.write(_blob(context), registers)
+        return context
+
+    # What the running CPU reaches
+
+    def _on_apic_read(self, _uc: Any, offset: int, size: int, _data: Any) -> int:
+        return _part(self._platform.apic_read(offset & ~3), offset & 3, size)
+
+    def _on_apic_write(self, _uc: Any, offset: int, _size: int, value: int, _data: Any) -> None:
+        self._platform.apic_write(offset, value)
+
+    def _on_absent_read(self, _uc: Any, offset: int, _size: int, start: int) -> int:
+        self._platform.absent(start + offset, False)
+        return 0
+
+    def _on_absent_write(self, _uc: Any, offset: int, _size: int, _value: int, start: int) -> None:
+        self._platform.absent(start + offset, True)
+
+    def _on_in(self, _uc: Any, port: int, size: int, _data: Any) -> int:
+        return self._platform.port_read(port, size)
+
+    def _on_out(self, _uc: Any, port: int, size: int, value: int, _data: Any) -> None:
+        self._platform.port_write(port, size, value)
+
+    def _on_cpuid(self, uc: Any, _data: Any) -> int:
+        leaf, subleaf = uc.reg_read(x86.UC_X86_REG_EAX), uc.reg_read(x86.UC_X86_REG_ECX)
+        for name, value in zip(_CPUID_RESULT, self._platform.cpuid(leaf, subleaf), strict=True):
+            uc.reg_write(name, value)
+        return 1
+
+    def _on_rdtsc(self, _uc: int, _data: int) -> int:
+        value = self._platform.timestamp()
+        self._uc.reg_write(x86.UC_X86_REG_RAX, value & 0xFFFFFFFF)
+        self._uc.reg_write(x86.UC_X86_REG_RDX, value >> 32)
+        return 1
+
+    def _on_rdtscp(self, uc: int, data: int) -> int:
+        self._uc.reg_write(x86.UC_X86_REG_RCX, self._uc.msr_read(_TSC_AUX))
+        return self._on_rdtsc(uc, data)
+
+
+class Count:
+    """One call of :meth:`Engine.run`: what is allowed, what was done, and why it ends.
+
+    Attributes:
+        left: instructions still allowed.
+        last: linear address of the last instruction begun.
+        asked, refused: a stop was asked for; the hook refused an instruction.
+        repeat, repeats, rcx: the last instruction that followed itself, how it may, and RCX then.
+        vector, error: an exception of the guest; a failure in a callback of ours.
+    """
+
+    def __init__(self, budget: int, watch: Callable[[int], bool] | None) -> None:
+        self.budget = self.left = budget
+        self.watch = watch
+        self.last = -1
+        self.asked = self.refused = False
+        self.repeat: tuple[int, int] = (-1, -1)
+        self.repeats = ""
+        self.rcx = -1
+        self.vector: int | None = None
+        self.error: BaseException | None = None
+
+    @property
+    def executed(self) -> int:
+        """Instructions begun."""
+        return self.budget - self.left
+
+
+def _part(value: int, byte: int, size: int) -> int:
+    return value >> 8 * byte & (1 << 8 * size) - 1
+
+
+def _open() -> Any:
+    uc = unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
+    uc.ctl_set_cpu_model(_CPU_MODEL)
+    uc.ctl_set_tcg_buffer_size(16 << 20)
+    # Without exits, `until` is not translated through the guest's page tables at each return.
+    uc.ctl_exits_enabled(True)
+    uc.ctl_set_exits([])
+    uc.reg_write(x86.UC_X86_REG_MXCSR, 0x1F80)
+    uc.reg_write(x86.UC_X86_REG_FPCW, 0x40)
+    return uc
+
+
+def _blob(context: Any) -> Any:
+    """The bytes of a saved context, writable in place."""
+    address = ctypes.cast(context._context, _VOID).value
+    assert address is not None
+    return (ctypes.c_ubyte * context.size).from_address(address)
+
+
+@functools.cache
+def probe_context() -> ContextLayout:
+    """Find where registers lie in a saved context, by provoking #GP(0x5678) and looking for known values.
+
+    Raises:
+        MklabError: this build of Unicorn lays its context out in another way.
+    """
+    uc = _open()
+    uc.mem_map(0, 0x2000)
+    uc.mem_write(0x1000, b"\x8e\xd8")  # mov ds, eax: selector 0x5678 lies outside a GDT of 8 bytes
+    uc.reg_write(x86.UC_X86_REG_GDTR, (0, 0x800, 7, 0))
+    marks = [0x1122334455660000 + i for i in range(16)]
+    general = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in GPRS]
+    for name, mark in zip(general, marks, strict=True):
+        uc.reg_write(name, mark)
+    before = bytes(_blob(uc.context_save()))
+    base = before.find(struct.pack("<16Q", *marks))
+    uc.msr_write(0xC0000080, 0x901)  # SCE, LME, NXE; LMA stays set
+    efer = _changed(before, bytes(_blob(uc.context_save())), "<Q", 0x500, 0xD01)
+    uc.reg_write(x86.UC_X86_REG_RAX, 0x5678)
+    seen: list[bytes] = []
+
+    def fault(_uc: Any, vector: int, _data: Any) -> None:
+        assert vector == 13
+        seen.append(bytes(_blob(uc.context_save())))
+        uc.emu_stop()
+
+    uc.hook_add(uc_const.UC_HOOK_INTR, fault)
+    uc.emu_start(0x1000, 0)
+    error = _changed(before, seen[0], "<i", 0, 0x5678)
+    old = _changed(before, seen[0], "<i", -1, 13)
+    if base < 0 or len(efer) != 1 or not error or not old:
+        raise MklabError(f"unicorn {unicorn.__version__} keeps its registers elsewhere; install the locked version")
+    # exception_nr, too, may hold 13: old_exception is the later of the two.
+    return ContextLayout(base, efer[0], error[-1], old[-1])
+
+
+def _changed(before: bytes, after: bytes, form: str, old: int, new: int) -> list[int]:
+    """Offsets, behind the general registers, where ``old`` became ``new``."""
+    step = 4
+    last = len(before) - struct.calcsize(form)
+    return [
+        at
+        for at in range(0, last, step)
+        if struct.unpack_from(form, before, at)[0] == old and struct.unpack_from(form, after, at)[0] == new
+    ]
+
+
+@functools.cache
+def native_cpuid() -> dict[tuple[int, int], tuple[int, int, int, int]]:
+    """What the CPU model answers to CPUID, by leaf and subleaf."""
+    uc = _open()
+    uc.mem_map(0x1000, 0x1000)
+    uc.mem_write(0x1000, b"\x0f\xa2\xf4")  # cpuid; hlt
+    answers = {}
+    for leaf in (*range(0x10), *range(0x80000000, 0x80000009)):
+        for subleaf in range(4 if leaf in (4, 7, 0xB, 0xD) else 1):
+            uc.reg_write(x86.UC_X86_REG_RAX, leaf)
+            uc.reg_write(x86.UC_X86_REG_RCX, subleaf)
+            uc.emu_start(0x1000, 0)
+            eax, ebx, ecx, edx = (uc.reg_read(name) for name in _CPUID_RESULT)
+            answers[leaf, subleaf] = (eax, ebx, ecx, edx)
+    return answers

@@ -1,0 +1,163 @@
+"""The interrupt bus: what an ICR write makes of the other local APICs, and what a CPU is due.
+
+SDM "Issuing Interprocessor Interrupts" and "Interrupt Acceptance".
+"""
+
+from typing import Protocol
+
+from mklab.machine.cpu import Cpu, CpuState
+from mklab.machine.lapic import Icr, LocalApic
+from mklab.machine.registers import RFLAGS, Registers
+from mklab.trace import Accepted, Event, Ignored, IpiSent, Lost, Sipi
+
+__all__ = ["NMI_VECTOR", "InterruptBus"]
+
+NMI_VECTOR = 2
+
+
+class _Machine(Protocol):
+    """What the bus needs of the machine."""
+
+    cpus: list[Cpu]
+    apics: list[LocalApic]
+
+    def registers(self, cpu: int) -> Registers:
+        """The registers of a CPU."""
+
+    def emit(self, kind: type[Event], cpu: int | None, **values: object) -> None:
+        """Record an event."""
+
+    def observe(self, what: str, cpu: int, vector: int) -> None:
+        """Tell the kernels' observers."""
+
+    def init_cpu(self, cpu: Cpu, sender: int | None) -> None:
+        """INIT reaches a CPU."""
+
+    def start_cpu(self, cpu: Cpu, vector: int) -> None:
+        """A SIPI starts a CPU."""
+
+
+class InterruptBus:
+    """Carries IPIs between the local APICs of one machine, and tells what each CPU is due."""
+
+    def __init__(self, machine: _Machine) -> None:
+        self._machine = machine
+
+    # Sending
+
+    def send(self, sender: int, icr: Icr) -> None:
+        """Carry out what CPU ``sender`` wrote to its ICR."""
+        targets = self._targets(sender, icr)
+        self._machine.emit(
+            IpiSent,
+            sender,
+            vector=icr.vector,
+            delivery=icr.delivery,
+            shorthand=icr.shorthand,
+            level=icr.level_assert,
+            targets=[cpu.index for cpu in targets],
+        )
+        for cpu in targets:
+            if icr.delivery in ("fixed", "lowest"):
+                self._machine.observe("sent", cpu.index, icr.vector)
+        if not targets:
+            why = f"no local APIC has the {'logical destination' if icr.logical else 'id'} {icr.destination:#x}"
+            self._machine.emit(Lost, None, from_cpu=sender, vector=icr.vector, why=why)
+        for cpu in targets:
+            self._reach(cpu, sender, icr)
+
+    def _targets(self, sender: int, icr: Icr) -> list[Cpu]:
+        cpus = self._machine.cpus
+        if icr.shorthand == "self":
+            return [cpus[sender]]
+        if icr.shorthand == "all":
+            return list(cpus)
+        if icr.shorthand == "all-but-self":
+            return [cpu for cpu in cpus if cpu.index != sender]
+        if icr.logical:
+            found = [cpu for cpu in cpus if self._machine.apics[cpu.index].matches_logical(icr.destination)]
+        else:
+            found = [cpu for cpu in cpus if icr.destination in (cpu.apic_id, 0xFF)]
+        if icr.delivery == "lowest" and found:
+            return [min(found, key=lambda cpu: self._machine.apics[cpu.index].ppr)]
+        return found
+
+    def _reach(self, cpu: Cpu, sender: int, icr: Icr) -> None:
+        if icr.delivery in ("fixed", "lowest"):
+            self._fixed(cpu, sender, icr.vector)
+        elif icr.delivery == "nmi":
+            self._nmi(cpu, sender)
+        elif icr.delivery == "init" and icr.level_assert:
+            self._machine.init_cpu(cpu, sender)
+        elif icr.delivery == "sipi":
+            self._sipi(cpu, sender, icr.vector)
+        else:
+            what = "INIT level de-assert" if icr.delivery == "init" else icr.delivery.upper()
+            why = "CPUs since the Pentium 4 ignore it" if icr.delivery == "init" else "this machine does not model it"
+            self._machine.emit(Ignored, cpu.index, from_cpu=sender, what=what, why=why)
+
+    def _fixed(self, cpu: Cpu, sender: int, vector: int) -> None:
+        apic = self._machine.apics[cpu.index]
+        why = ""
+        if cpu.state is CpuState.SHUTDOWN:
+            why = f"CPU {cpu.index} is shut down"
+        elif not apic.enabled:
+            state = ", which waits for a SIPI," if cpu.state is CpuState.WAIT_FOR_SIPI else ""
+            why = f"the local APIC of CPU {cpu.index}{state} is software-disabled (SVR={apic.svr:#x})"
+        if why:
+            self._machine.emit(Lost, cpu.index, from_cpu=sender, vector=vector, why=why)
+            return
+        merged = apic.accept(vector)
+        if merged is None:
+            why = f"vector {vector} is illegal; vectors 0 to 15 are the CPU's own (ESR has bit 6 set)"
+            self._machine.emit(Lost, cpu.index, from_cpu=sender, vector=vector, why=why)
+        else:
+            self._machine.emit(Accepted, cpu.index, from_cpu=sender, vector=vector, merged=merged)
+
+    def _nmi(self, cpu: Cpu, sender: int) -> None:
+        if cpu.state in (CpuState.WAIT_FOR_SIPI, CpuState.SHUTDOWN):
+            why = f"CPU {cpu.index} is in the state {cpu.state}"
+            self._machine.emit(Lost, cpu.index, from_cpu=sender, vector=NMI_VECTOR, why=why)
+            return
+        self._machine.emit(Accepted, cpu.index, from_cpu=sender, vector=NMI_VECTOR, merged=cpu.nmi_pending)
+        cpu.nmi_pending = True
+
+    def _sipi(self, cpu: Cpu, sender: int, vector: int) -> None:
+        if cpu.state is not CpuState.WAIT_FOR_SIPI:
+            why = f"CPU {cpu.index} is not in wait-for-SIPI"
+            self._machine.emit(Ignored, cpu.index, from_cpu=sender, what=f"SIPI {vector:#x}", why=why)
+            return
+        self._machine.emit(Sipi, cpu.index, from_cpu=sender, vector=vector)
+        self._machine.start_cpu(cpu, vector)
+
+    # Receiving
+
+    def deliverable(self, cpu: Cpu) -> int | None:
+        """The vector that interrupts ``cpu`` before its next instruction, or None."""
+        waiting = self._waiting(cpu)
+        if waiting is None:
+            return None
+        registers = self._machine.registers(cpu.index)
+        if waiting == NMI_VECTOR:
+            return None if registers.shadow else waiting
+        # HLT ends the shadow of the STI before it.
+        shadow = registers.shadow and cpu.state is not CpuState.HALTED
+        return waiting if registers.rflags & RFLAGS.IF and not shadow else None
+
+    def blocked(self, cpu: Cpu) -> bool:
+        """Whether something waits for ``cpu`` that its flags keep from it now."""
+        return self._waiting(cpu) is not None and self.deliverable(cpu) is None
+
+    def _waiting(self, cpu: Cpu) -> int | None:
+        if cpu.nmi_pending:
+            return NMI_VECTOR
+        return self._machine.apics[cpu.index].pending
+
+    def take(self, cpu: Cpu) -> str:
+        """The CPU takes what is deliverable; ``nmi`` or ``interrupt``."""
+        if cpu.nmi_pending:
+            # On hardware further NMIs stay blocked until IRET: a row in docs/fidelity.md.
+            cpu.nmi_pending = False
+            return "nmi"
+        self._machine.apics[cpu.index].acknowledge()
+        return "interrupt"

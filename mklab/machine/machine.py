@@ -1,0 +1,447 @@
+"""The machine: CPUs, memory, local APICs and serial ports put together, run as a schedule decides."""
+
+import contextlib
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mklab.errors import KexecError
+from mklab.machine import cpuid, lapic
+from mklab.machine.board import Board
+from mklab.machine.cpu import Cpu, CpuState
+from mklab.machine.delivery import TripleFault, deliver, error_code_of
+from mklab.machine.engine import Engine, Exit, native_cpuid
+from mklab.machine.interrupts import InterruptBus
+from mklab.machine.layout import APIC_BASE, APIC_SIZE, DEFAULT_RAM
+from mklab.machine.memory import PhysicalMemory, Range
+from mklab.machine.ownership import Image, Observation
+from mklab.machine.process import Call, KernelFunction
+from mklab.machine.registers import CR0, EFER, RFLAGS, Registers, Segment, reset_registers
+from mklab.machine.schedule import RoundRobin, Schedule
+from mklab.trace import (
+    ConsoleByte,
+    Delivered,
+    Fault,
+    Halted,
+    Init,
+    Input,
+    Planned,
+    PlatformReset,
+    Printk,
+    Shutdown,
+    Slice,
+    Step,
+    Trace,
+    Woken,
+)
+
+__all__ = ["Machine", "Stop"]
+
+MAX_CPUS = 64
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why :meth:`Machine.run` returned.
+
+    Attributes:
+        reason: ``until``: the predicate held; ``idle``: every CPU waits and nothing can wake one; ``budget``: the
+            instructions allowed were used; ``shutdown``: the last running CPU shut down; ``reset``: the platform was reset.
+        cpu: the CPU concerned, or None.
+        detail: what happened and where, in words.
+    """
+
+    reason: str
+    cpu: int | None
+    detail: str
+
+
+class Machine:
+    """A small x86 SMP machine.
+
+    Args:
+        cpus: how many CPUs, 1 to 64; CPU 0 is the bootstrap processor.
+        ram: bytes of RAM from address 0, or ``(start, size)`` ranges.
+        schedule: who runs next; :class:`RoundRobin` by default.
+        apic_ids: physical id of each CPU; 0, 1, 2, ... by default.
+        on_shutdown: what a triple fault does: ``reset`` (as PC chipsets wire it) or ``halt`` (only that CPU stops).
+
+    Attributes:
+        memory, trace, cpus, apics, schedule, engine, board: its parts; ``apics[i]`` belongs to ``cpus[i]``.
+        time: virtual time: instructions executed by all CPUs, and the gaps in which none could run.
+        images: the kernels in memory, by name.
+        observers: called with ``(cpu index, vector)`` when an IPI is sent (``"sent"``) or delivered (``"delivered"``).
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        cpus: int = 4,
+        ram: int | Sequence[Range] = DEFAULT_RAM,
+        schedule: Schedule | None = None,
+        apic_ids: Sequence[int] | None = None,
+        on_shutdown: str = "reset",
+    ) -> None:
+        if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
+            raise ValueError(f"cpus must be 1 to {MAX_CPUS}, not {cpus!r}")
+        ids = list(range(cpus)) if apic_ids is None else list(apic_ids)
+        if len(ids) != cpus or len(set(ids)) != cpus or not all(0 <= one < 255 for one in ids):
+            raise ValueError(f"apic_ids must be {cpus} different numbers from 0 to 254, not {ids!r}")
+        if on_shutdown not in ("reset", "halt"):
+            raise ValueError(f"on_shutdown must be 'reset' or 'halt', not {on_shutdown!r}")
+        self.trace = Trace()
+        self.time = 0
+        self.memory = PhysicalMemory([(0, ram)] if isinstance(ram, int) else ram)
+        self.schedule: Schedule = schedule or RoundRobin()
+        self.on_shutdown = on_shutdown
+        self.cpus = [Cpu(index, apic_id) for index, apic_id in enumerate(ids)]
+        self.images: dict[str, Image] = {}
+        self.calls: list[Call] = []
+        self.functions: dict[str, KernelFunction] = {}
+        self.observers: dict[str, Callable[[str, int, int], None]] = {}
+        self.stopped: Stop | None = None
+        self._interrupts = InterruptBus(self)
+        self.board = Board(self)
+        self.current = 0
+        self._running = False
+        self._interrupted = False
+        self.engine = Engine(self.memory, self.board, cpus)
+        self._observation = Observation(self, self.engine, self._interrupts)
+        for cpu in self.cpus:
+            self.engine.set_registers(cpu.index, reset_registers(cpuid.signature(native_cpuid())))
+
+    # Acts from outside
+
+    def journal(self, name: str, **args: Any) -> None:
+        """Record an act from outside, so that a run can be replayed."""
+        self.emit(Input, None, name=name, args=args)
+
+    def poke(self, paddr: int, data: bytes) -> None:
+        """Store ``data`` at physical address ``paddr``, from outside.
+
+        Raises:
+            ValueError: not all of it is RAM.
+        """
+        self.memory.write(paddr, data)
+        self.journal("poke", paddr=paddr, **self.trace.keep(data))
+
+    def patch_registers(self, cpu: int, registers: Registers, *, running: bool = True) -> None:
+        """Give ``cpu`` other registers from outside, and let it run (or leave its state as it is)."""
+        self._check(cpu)
+        self.engine.set_registers(cpu, registers)
+        if running:
+            self.cpus[cpu].state = CpuState.RUNNING
+        self.journal("patch_registers", cpu=cpu, registers=registers.to_dict(), running=running)
+        self._observation.note_mode(self.cpus[cpu], registers.mode)
+
+    def console_input(self, kernel: str, data: bytes) -> None:
+        """Bytes arrive on the serial port of ``kernel``."""
+        self.board.console(kernel).receive(data)
+        self.journal("console_input", kernel=kernel, data=data.hex())
+
+    def plan(self, cpu: int, owner: str | None) -> None:
+        """Note which kernel ``cpu`` is meant for. It changes nothing; the owner is observed."""
+        self._check(cpu)
+        self.cpus[cpu].planned = owner
+        self.emit(Planned, cpu, owner=owner)
+
+    def add_image(self, image: Image) -> None:
+        """Let ``image`` be known as a kernel: CPUs that enter its memory are its own, and it has a console."""
+        self.images[image.name] = image
+        self.journal("add_image", **image.to_dict())
+
+    def remove_image(self, name: str) -> None:
+        """Forget an image."""
+        del self.images[name]
+        self.journal("remove_image", name=name)
+
+    def submit(self, call: Call) -> Call:
+        """Let a kernel function begin in process context on ``call.cpu``; :meth:`run` carries it out."""
+        self._check(call.cpu)
+        self.calls.append(call)
+        self.journal("submit", **call.to_dict())
+        return call
+
+    def _check(self, cpu: int) -> None:
+        if not isinstance(cpu, int) or not 0 <= cpu < len(self.cpus):
+            raise ValueError(f"cpu must be 0 to {len(self.cpus) - 1}, not {cpu!r}")
+
+    # Looking
+
+    def registers(self, cpu: int) -> Registers:
+        """The registers of ``cpu``."""
+        self._check(cpu)
+        return self.engine.registers(cpu)
+
+    def console(self, kernel: str) -> str:
+        """What ``kernel`` has printed on its serial port, in the events held."""
+        data = bytes(event.byte for event in self.trace.of(ConsoleByte) if event.kernel == kernel)
+        return data.decode("ascii", "replace")
+
+    @property
+    def apics(self) -> list[lapic.LocalApic]:
+        """The local APIC of each CPU."""
+        return self.board.apics
+
+    @property
+    def now(self) -> int:
+        """Virtual time, also while a CPU runs."""
+        return self.time + (self.engine.executed if self._running else 0)
+
+    def emit(self, kind: Any, cpu: int | None, **values: Any) -> None:
+        """Record an event now."""
+        self.trace.emit(kind, self.now, cpu, **values)
+
+    # Running
+
+    def run(self, budget: int = 10_000_000, until: Callable[["Machine"], bool] | None = None) -> Stop:
+        """Run until nothing can run, ``until`` holds, or ``budget`` instructions were executed.
+
+        ``until`` is asked between slices. Ctrl-C ends the run between two instructions and raises KeyboardInterrupt;
+        the machine can go on afterwards.
+        """
+        if not isinstance(budget, int) or budget < 1:
+            raise ValueError(f"budget must be a positive number of instructions, not {budget!r}")
+        end = self.time + budget
+        with self._interruptible():
+            while True:
+                if self.stopped:
+                    return self.stopped
+                if until is not None and until(self):
+                    return Stop("until", None, "the condition holds")
+                if self._interrupted:
+                    raise KeyboardInterrupt
+                if self.time >= end:
+                    return Stop("budget", self.current, f"{budget} instructions executed; {self._where(self.current)}")
+                if not self._advance(end - self.time):
+                    return self._nothing_runs()
+
+    def step(self) -> Stop | None:
+        """Run one slice, or one step of a call; None where there is more to run."""
+        if not self.stopped and self._advance(None):
+            return None
+        return self.stopped or self._nothing_runs()
+
+    def _advance(self, left: int | None) -> bool:
+        """Let the schedule's choice run once; False where no CPU can."""
+        runnable = [cpu.index for cpu in self.cpus if self._runnable(cpu)]
+        if not runnable:
+            wakes = [call.wake for call in self.calls if call.wake > self.time]
+            if not wakes:
+                return False
+            self.time = min(wakes)
+            return True
+        index, budget = self.schedule.choose(runnable)
+        self._slice(self.cpus[index], budget if left is None else min(budget, left))
+        return True
+
+    def _runnable(self, cpu: Cpu) -> bool:
+        if cpu.state is CpuState.RUNNING:
+            return True
+        if cpu.state is CpuState.HALTED:
+            return self._interrupts.deliverable(cpu) is not None or self._ready_call(cpu) is not None
+        return False
+
+    def _ready_call(self, cpu: Cpu) -> Call | None:
+        for call in self.calls:
+            if call.cpu == cpu.index:
+                return call if call.wake <= self.time else None
+        return None
+
+    def _nothing_runs(self) -> Stop:
+        down = [cpu for cpu in self.cpus if cpu.state is CpuState.SHUTDOWN]
+        if down:
+            return Stop("shutdown", down[0].index, f"CPU {down[0].index} is shut down, and no other CPU can run")
+        return Stop("idle", None, "every CPU waits and nothing can wake one")
+
+    def _where(self, cpu: int) -> str:
+        return f"CPU {cpu} stands at {self.engine.registers(cpu).linear_rip:#x}"
+
+    def _slice(self, cpu: Cpu, budget: int) -> None:
+        self.current = cpu.index
+        start, stop = self.time, "budget"
+        call = self._ready_call(cpu)
+        if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None and call is not None:
+            self._perform(call)
+            stop, budget = "call", 0
+        while self.time - start < budget:
+            self._take_interrupt(cpu)
+            if cpu.state is not CpuState.RUNNING:
+                break
+            self._execute(cpu, budget - (self.time - start))
+            if self.board.commands:
+                stop = "ipi"
+                break
+        for sender, icr in self.board.take_commands():
+            self._interrupts.send(sender, icr)
+        if cpu.state is CpuState.HALTED and stop == "budget":
+            stop = "halt"
+        elif cpu.state is CpuState.SHUTDOWN:
+            stop = "shutdown"
+        registers = self.engine.registers(cpu.index)
+        self._observation.note_mode(cpu, registers.mode)
+        digest = hashlib.sha256(json.dumps(registers.to_dict()).encode()).hexdigest()[:16]
+        self.emit(Slice, cpu.index, budget=budget, executed=self.time - start, stop=stop, registers=digest)
+
+    def _execute(self, cpu: Cpu, budget: int) -> None:
+        self._running = True
+        try:
+            leave = self.engine.run(cpu.index, budget, self._observation.watch(cpu))
+        finally:
+            self._running = False
+        self.time += leave.executed
+        if leave.reason == "halt":
+            interruptible = bool(self.engine.registers(cpu.index).rflags & RFLAGS.IF)
+            cpu.state = CpuState.HALTED
+            self.emit(Halted, cpu.index, interruptible=interruptible)
+        elif leave.reason == "exception":
+            self._exception(cpu, leave)
+        elif leave.reason == "absent":
+            registers = self.engine.registers(cpu.index)
+            self._shut_down(cpu, f"it fetched an instruction at {registers.linear_rip:#x}, where there is no memory")
+
+    def _exception(self, cpu: Cpu, leave: Exit) -> None:
+        registers = self.engine.registers(cpu.index)
+        error = error_code_of(leave.vector, leave.error, leave.software)
+        self.emit(Fault, cpu.index, vector=leave.vector, error=error, rip=registers.rip, cr2=registers.cr2)
+        kind = "software" if leave.software else "exception"
+        self._deliver(cpu, registers, leave.vector, error, kind)
+
+    def _take_interrupt(self, cpu: Cpu) -> None:
+        """Enter the handler of the interrupt or NMI that is due on ``cpu``, if one is."""
+        due = self._interrupts.deliverable(cpu)
+        if due is None:
+            return
+        kind = self._interrupts.take(cpu)
+        if cpu.state is CpuState.HALTED:
+            cpu.state = CpuState.RUNNING
+            self.emit(Woken, cpu.index, vector=due)
+        self._deliver(cpu, self.engine.registers(cpu.index), due, None, kind)
+
+    def _deliver(self, cpu: Cpu, registers: Registers, vector: int, error: int | None, kind: str) -> None:
+        try:
+            entered = deliver(self.memory, registers, vector, error, kind)
+        except TripleFault as fault:
+            self._shut_down(cpu, f"triple fault at {registers.linear_rip:#x}: {fault}")
+            return
+        self.engine.set_registers(cpu.index, entered)
+        source = "exception" if kind == "software" else kind
+        self.emit(Delivered, cpu.index, vector=vector, source=source, rip=registers.rip, handler=entered.rip)
+        if kind == "interrupt":
+            self.observe("delivered", cpu.index, vector)
+
+    def _perform(self, call: Call) -> None:
+        """One step of a kernel function in process context."""
+        step = call.step
+        try:
+            detail = self.functions[call.function].step(call)
+        except KexecError as error:
+            call.step, call.result, call.errno, call.reason = "", -error.errno, error.errno, error.reason
+            call.function, detail = error.function, f"-{error.name}: {error.reason}"
+        self.emit(Step, call.cpu, function=call.function, step=step, detail=detail)
+        if call.done:
+            self.calls.remove(call)
+
+    def observe(self, what: str, cpu: int, vector: int) -> None:
+        for observer in self.observers.values():
+            observer(what, cpu, vector)
+
+    def _shut_down(self, cpu: Cpu, why: str) -> None:
+        cpu.state = CpuState.SHUTDOWN
+        self.emit(Shutdown, cpu.index, why=why)
+        if self.on_shutdown == "reset":
+            self.platform_reset(f"CPU {cpu.index} shut down: {why}", cpu.index)
+
+    def platform_reset(self, why: str, cpu: int | None = None) -> None:
+        """Reset every CPU, whoever owns it, as the reset line of a PC does; RAM keeps its contents."""
+        self.emit(PlatformReset, cpu, why=why)
+        for one in self.cpus:
+            self.engine.set_registers(one.index, reset_registers(cpuid.signature(native_cpuid())))
+            self.apics[one.index].reset()
+            one.nmi_pending = False
+            self._observation.note_mode(one, "real")
+            self._observation.disown(one)
+            one.state = CpuState.WAIT_FOR_SIPI
+        self.calls.clear()
+        self.stopped = Stop("reset", cpu, f"{why}. The platform was reset, every kernel with it: boot a host again.")
+        self.engine.stop()
+
+    # Start-up, as the interrupt bus asks for it
+
+    def init_cpu(self, cpu: Cpu, sender: int | None) -> None:
+        """INIT reaches ``cpu``: APs wait for a SIPI, the BSP restarts at the reset vector."""
+        self.emit(Init, cpu.index, from_cpu=sender)
+        before = self.engine.registers(cpu.index)
+        self.engine.set_registers(cpu.index, reset_registers(cpuid.signature(native_cpuid()), before.cr0))
+        self.apics[cpu.index].reset()
+        cpu.nmi_pending = False
+        cpu.state = CpuState.RUNNING if cpu.bsp else CpuState.WAIT_FOR_SIPI
+        self.calls[:] = [call for call in self.calls if call.cpu != cpu.index]
+        self._observation.note_mode(cpu, "real")
+        self._observation.disown(cpu)
+
+    def start_cpu(self, cpu: Cpu, vector: int) -> None:
+        """A SIPI starts ``cpu`` in real mode at ``vector << 12``."""
+        registers = self.engine.registers(cpu.index)
+        registers.cs = Segment(vector << 8, vector << 12, 0xFFFF, registers.cs.flags)
+        registers.rip = 0
+        self.engine.set_registers(cpu.index, registers)
+        cpu.state = CpuState.RUNNING
+
+    def store(self, cpu: int, paddr: int, value: int) -> None:
+        """``cpu`` stores 32 bits at ``paddr``, as its kernel's process context does: in RAM or in its APIC's registers."""
+        self._check(cpu)
+        if APIC_BASE <= paddr < APIC_BASE + APIC_SIZE:
+            self.board.write_apic(cpu, paddr - APIC_BASE, value)
+        else:
+            self.memory.write(paddr, value.to_bytes(4, "little"))
+
+    def printk(self, kernel: str, text: str) -> None:
+        """A line of a kernel's log, from its process context."""
+        self.emit(Printk, self.current, kernel=kernel, text=text)
+
+    def pause(self) -> None:
+        """Stop the running CPU before its next instruction."""
+        self.engine.stop()
+
+    def hand_over(self, cpu: int, entry: int, stack: int, boot_params: int, cr3: int) -> None:
+        """Enter a kernel in 64-bit mode, as a boot loader does (Linux's "64-bit Boot Protocol")."""
+        self._check(cpu)
+        flat = {name: Segment(0x18, 0, 0xFFFFFFFF, 0xCF9300) for name in ("ds", "es", "ss", "fs", "gs")}
+        registers = Registers(
+            **flat,
+            cs=Segment(0x10, 0, 0xFFFFFFFF, 0xAF9B00),
+            rip=entry,
+            rsp=stack,
+            rsi=boot_params,
+            cr0=CR0.PG | CR0.PE | CR0.ET,
+            cr3=cr3,
+            cr4=1 << 5,
+            efer=EFER.LME | EFER.LMA,
+        )
+        self.stopped = None
+        self.patch_registers(cpu, registers)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """While the machine runs, Ctrl-C asks for a stop between two instructions instead of breaking off anywhere."""
+        self._interrupted = False
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(_signal: int, _frame: object) -> None:
+            self._interrupted = True
+            self.engine.stop()
+
+        before = signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,162 @@
+"""The registers of a CPU as plain data, and what INIT makes of them."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["CR0", "CR4", "EFER", "GPRS", "RFLAGS", "SEGMENTS", "Registers", "Segment", "reset_registers"]
+
+GPRS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+"""General registers in the order of their encoding (SDM vol. 2, "ModR/M and SIB Bytes")."""
+
+SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
+"""Segment registers in the order of their encoding."""
+
+
+class CR0:
+    """Bits of CR0 (SDM "Control Registers")."""
+
+    PE, MP, EM, TS, ET = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4
+    WP, NW, CD, PG = 1 << 16, 1 << 29, 1 << 30, 1 << 31
+
+
+class CR4:
+    """Bits of CR4."""
+
+    PSE, PAE, PGE, OSFXSR = 1 << 4, 1 << 5, 1 << 7, 1 << 9
+
+
+class EFER:
+    """Bits of IA32_EFER."""
+
+    SCE, LME, LMA, NXE = 1 << 0, 1 << 8, 1 << 10, 1 << 11
+
+
+class RFLAGS:
+    """Bits of RFLAGS."""
+
+    ONE, TF, IF, DF, NT, RF, VM, AC = 1 << 1, 1 << 8, 1 << 9, 1 << 10, 1 << 14, 1 << 16, 1 << 17, 1 << 18
+
+
+@dataclass(slots=True)
+class Segment:
+    """A segment register with its hidden part, or a system segment or table register.
+
+    Attributes:
+        selector: the visible part (0 for GDTR and IDTR).
+        base: linear address.
+        limit: last valid offset, in bytes.
+        flags: the descriptor's second doubleword, bits 8-15 and 20-23 (type, S, DPL, P, AVL, L, D, G).
+    """
+
+    selector: int = 0
+    base: int = 0
+    limit: int = 0xFFFF
+    flags: int = 0
+
+    @property
+    def long(self) -> bool:
+        """The L bit: 64-bit code."""
+        return bool(self.flags & 1 << 21)
+
+    @property
+    def big(self) -> bool:
+        """The D/B bit: 32-bit operands or stack."""
+        return bool(self.flags & 1 << 22)
+
+    @property
+    def dpl(self) -> int:
+        """Descriptor privilege level."""
+        return self.flags >> 13 & 3
+
+
+@dataclass(slots=True)
+class Registers:
+    """What a program sees of a CPU, plus hidden segment parts; values are unsigned 64-bit numbers.
+
+    Attributes:
+        shadow: True where the last instruction was STI or a load of SS, so that no interrupt comes before the next one.
+        msrs: model-specific registers by number; held apart from EFER.
+        x87, sse: floating-point state; empty where it was not asked for.
+    """
+
+    rax: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rbx: int = 0
+    rsp: int = 0
+    rbp: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    r8: int = 0
+    r9: int = 0
+    r10: int = 0
+    r11: int = 0
+    r12: int = 0
+    r13: int = 0
+    r14: int = 0
+    r15: int = 0
+    rip: int = 0
+    rflags: int = RFLAGS.ONE
+    cr0: int = 0
+    cr2: int = 0
+    cr3: int = 0
+    cr4: int = 0
+    efer: int = 0
+    es: Segment = field(default_factory=Segment)
+    cs: Segment = field(default_factory=Segment)
+    ss: Segment = field(default_factory=Segment)
+    ds: Segment = field(default_factory=Segment)
+    fs: Segment = field(default_factory=Segment)
+    gs: Segment = field(default_factory=Segment)
+    ldtr: Segment = field(default_factory=Segment)
+    tr: Segment = field(default_factory=Segment)
+    gdtr: Segment = field(default_factory=Segment)
+    idtr: Segment = field(default_factory=Segment)
+    shadow: bool = False
+
+    @property
+    def cpl(self) -> int:
+        """Current privilege level, 0 to 3 (SDM: the DPL of SS; 0 in real mode)."""
+        return self.ss.dpl if self.cr0 & CR0.PE else 0
+
+    @property
+    def mode(self) -> str:
+        """``real``, ``protected`` or ``long`` (IA-32e mode with its compatibility sub-mode)."""
+        if not self.cr0 & CR0.PE:
+            return "real"
+        return "long" if self.efer & EFER.LMA else "protected"
+
+    @property
+    def linear_rip(self) -> int:
+        """Linear address of the next instruction."""
+        return self.rip if self.mode == "long" and self.cs.long else (self.cs.base + self.rip) & 0xFFFFFFFF
+
+    def to_dict(self) -> dict[str, Any]:
+        """The registers as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Registers":
+        """The inverse of :meth:`to_dict`."""
+        values = {name: Segment(**value) if isinstance(value, dict) else value for name, value in data.items()}
+        return cls(**values)
+
+
+def reset_registers(signature: int, cr0: int = CR0.CD | CR0.NW) -> Registers:
+    """Registers after INIT (SDM "Processor State After Reset", its table's column for INIT).
+
+    Args:
+        signature: CPUID.1 EAX, which INIT leaves in EDX.
+        cr0: CR0 before the INIT: CD and NW are kept, ET is set, the rest is cleared.
+    """
+    registers = Registers(
+        rdx=signature,
+        rip=0xFFF0,
+        cr0=CR0.ET | cr0 & (CR0.CD | CR0.NW),
+        ldtr=Segment(flags=0x8200),
+        tr=Segment(flags=0x8B00),
+    )
+    for name in SEGMENTS:
+        setattr(registers, name, Segment(flags=0x9300))
+    registers.cs = Segment(selector=0xF000, base=0xFFFF0000, flags=0x9B00)
+    return registers

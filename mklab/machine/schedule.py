@@ -1,0 +1,46 @@
+"""Who runs next, and for how long: decisions, kept apart from the machine that carries them out."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+__all__ = ["RoundRobin", "Schedule"]
+
+
+class Schedule(Protocol):
+    """Chooses the next CPU and its budget."""
+
+    def choose(self, runnable: Sequence[int]) -> tuple[int, int]:
+        """One of ``runnable`` (ascending, not empty) and its budget in instructions (at least 1)."""
+
+    def state(self) -> dict[str, Any]:
+        """What the next choices depend on, as plain data."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+
+
+class RoundRobin:
+    """Each CPU in turn, ``quantum`` instructions at a time.
+
+    Raises:
+        ValueError: ``quantum`` is not a positive number.
+    """
+
+    def __init__(self, quantum: int = 1000) -> None:
+        if not isinstance(quantum, int) or quantum < 1:
+            raise ValueError(f"quantum must be a positive number of instructions, not {quantum!r}")
+        self.quantum = quantum
+        self._last = -1
+
+    def choose(self, runnable: Sequence[int]) -> tuple[int, int]:
+        """The next runnable CPU after the last one chosen."""
+        self._last = next((cpu for cpu in runnable if cpu > self._last), runnable[0])
+        return self._last, self.quantum
+
+    def state(self) -> dict[str, Any]:
+        """The quantum and the last choice."""
+        return {"kind": "RoundRobin", "quantum": self.quantum, "last": self._last}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        self.quantum, self._last = state["quantum"], state["last"]

@@ -1,0 +1,64 @@
+"""A machine as plain data, and back: restored in a fresh process, a run goes on with the same trace."""
+
+from typing import Any
+
+from mklab.machine.cpu import Cpu
+from mklab.machine.machine import Machine, Stop
+from mklab.machine.ownership import Image
+from mklab.machine.process import Call
+from mklab.machine.registers import Registers
+
+__all__ = ["restore", "state"]
+
+FORMAT = "mklab-machine-1"
+
+
+def state(machine: Machine) -> dict[str, Any]:
+    """Everything that changes, as data that JSON can hold."""
+    engine = machine.engine
+    return {
+        "format": FORMAT,
+        "time": machine.time,
+        "current": machine.current,
+        "on_shutdown": machine.on_shutdown,
+        "cpus": [cpu.to_dict() for cpu in machine.cpus],
+        "registers": [engine.registers(cpu.index).to_dict() for cpu in machine.cpus],
+        "extended": [engine.extended(cpu.index) for cpu in machine.cpus],
+        "memory": machine.memory.state(),
+        "board": machine.board.state(),
+        "schedule": machine.schedule.state(),
+        "images": [image.to_dict() for image in machine.images.values()],
+        "calls": [call.to_dict() for call in machine.calls],
+        "stopped": vars(machine.stopped) if machine.stopped else None,
+        "trace": machine.trace.state(),
+    }
+
+
+def restore(machine: Machine, data: dict[str, Any]) -> None:
+    """Make ``machine`` what :func:`state` describes.
+
+    Raises:
+        ValueError: the data is of another format, or of a machine with other CPUs or other RAM.
+    """
+    if data.get("format") != FORMAT:
+        raise ValueError(f"the state must have the format {FORMAT}, not {data.get('format')!r}")
+    ids = [cpu["apic_id"] for cpu in data["cpus"]]
+    if ids != [cpu.apic_id for cpu in machine.cpus]:
+        raise ValueError(
+            f"the state must be of CPUs with the APIC ids {[c.apic_id for c in machine.cpus]}, not {ids!r}"
+        )
+    machine.memory.restore(data["memory"])
+    machine.time = data["time"]
+    machine.current = data["current"]
+    machine.on_shutdown = data["on_shutdown"]
+    machine.cpus[:] = [Cpu.from_dict(cpu) for cpu in data["cpus"]]
+    for index, (registers, extended) in enumerate(zip(data["registers"], data["extended"], strict=True)):
+        machine.engine.set_extended(index, extended)
+        machine.engine.set_registers(index, Registers.from_dict(registers))
+    machine.board.restore(data["board"])
+    machine.schedule.restore(data["schedule"])
+    machine.images.clear()
+    machine.images.update({image["name"]: Image(**image) for image in data["images"]})
+    machine.calls[:] = [Call(**call) for call in data["calls"]]
+    machine.stopped = Stop(**data["stopped"]) if data["stopped"] else None
+    machine.trace.restore(data["trace"])
