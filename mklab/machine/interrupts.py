@@ -19,7 +19,10 @@ class _Machine(Protocol):
     """What the bus needs of the machine."""
 
     cpus: list[Cpu]
-    apics: list[LocalApic]
+
+    @property
+    def apics(self) -> list[LocalApic]:
+        """The local APIC of each CPU."""
 
     def registers(self, cpu: int) -> Registers:
         """The registers of a CPU."""
@@ -27,7 +30,7 @@ class _Machine(Protocol):
     def emit(self, kind: type[Event], cpu: int | None, **values: object) -> None:
         """Record an event."""
 
-    def observe(self, what: str, cpu: int, vector: int) -> None:
+    def observe(self, what: str, cpu: int, vector: int, sender: int | None) -> None:
         """Tell the kernels' observers."""
 
     def init_cpu(self, cpu: Cpu, sender: int | None) -> None:
@@ -59,7 +62,7 @@ class InterruptBus:
         )
         for cpu in targets:
             if icr.delivery in ("fixed", "lowest"):
-                self._machine.observe("sent", cpu.index, icr.vector)
+                self._machine.observe("sent", cpu.index, icr.vector, sender)
         if not targets:
             why = f"no local APIC has the {'logical destination' if icr.logical else 'id'} {icr.destination:#x}"
             self._machine.emit(Lost, None, from_cpu=sender, vector=icr.vector, why=why)

@@ -1,6 +1,7 @@
 """The machine: CPUs, memory, local APICs and serial ports put together, run as a schedule decides."""
 
 import contextlib
+import copy
 import hashlib
 import json
 import signal
@@ -74,7 +75,7 @@ class Machine:
         memory, trace, cpus, apics, schedule, engine, board: its parts; ``apics[i]`` belongs to ``cpus[i]``.
         time: virtual time: instructions executed by all CPUs, and the gaps in which none could run.
         images: the kernels in memory, by name.
-        observers: called with ``(cpu index, vector)`` when an IPI is sent (``"sent"``) or delivered (``"delivered"``).
+        observers: called with ``("sent" or "delivered", target, vector, sender or None)`` for IPIs; they hold no state.
 
     Raises:
         ValueError: an argument is out of range.
@@ -104,7 +105,7 @@ class Machine:
         self.images: dict[str, Image] = {}
         self.calls: list[Call] = []
         self.functions: dict[str, KernelFunction] = {}
-        self.observers: dict[str, Callable[[str, int, int], None]] = {}
+        self.observers: dict[str, Callable[[str, int, int, int | None], None]] = {}
         self.stopped: Stop | None = None
         self._interrupts = InterruptBus(self)
         self.board = Board(self)
@@ -118,7 +119,7 @@ class Machine:
 
     # Acts from outside
 
-    def journal(self, name: str, **args: Any) -> None:
+    def journal(self, name: str, args: dict[str, Any]) -> None:
         """Record an act from outside, so that a run can be replayed."""
         self.emit(Input, None, name=name, args=args)
 
@@ -129,7 +130,7 @@ class Machine:
             ValueError: not all of it is RAM.
         """
         self.memory.write(paddr, data)
-        self.journal("poke", paddr=paddr, **self.trace.keep(data))
+        self.journal("poke", {"paddr": paddr, **self.trace.keep(data)})
 
     def patch_registers(self, cpu: int, registers: Registers, *, running: bool = True) -> None:
         """Give ``cpu`` other registers from outside, and let it run (or leave its state as it is)."""
@@ -137,13 +138,13 @@ class Machine:
         self.engine.set_registers(cpu, registers)
         if running:
             self.cpus[cpu].state = CpuState.RUNNING
-        self.journal("patch_registers", cpu=cpu, registers=registers.to_dict(), running=running)
+        self.journal("patch_registers", {"cpu": cpu, "registers": registers.to_dict(), "running": running})
         self._observation.note_mode(self.cpus[cpu], registers.mode)
 
     def console_input(self, kernel: str, data: bytes) -> None:
         """Bytes arrive on the serial port of ``kernel``."""
         self.board.console(kernel).receive(data)
-        self.journal("console_input", kernel=kernel, data=data.hex())
+        self.journal("console_input", {"kernel": kernel, "data": data.hex()})
 
     def plan(self, cpu: int, owner: str | None) -> None:
         """Note which kernel ``cpu`` is meant for. It changes nothing; the owner is observed."""
@@ -154,18 +155,13 @@ class Machine:
     def add_image(self, image: Image) -> None:
         """Let ``image`` be known as a kernel: CPUs that enter its memory are its own, and it has a console."""
         self.images[image.name] = image
-        self.journal("add_image", **image.to_dict())
-
-    def remove_image(self, name: str) -> None:
-        """Forget an image."""
-        del self.images[name]
-        self.journal("remove_image", name=name)
+        self.journal("add_image", image.to_dict())
 
     def submit(self, call: Call) -> Call:
         """Let a kernel function begin in process context on ``call.cpu``; :meth:`run` carries it out."""
         self._check(call.cpu)
         self.calls.append(call)
-        self.journal("submit", **call.to_dict())
+        self.journal("submit", copy.deepcopy(call.to_dict()))
         return call
 
     def _check(self, cpu: int) -> None:
@@ -334,7 +330,7 @@ class Machine:
         source = "exception" if kind == "software" else kind
         self.emit(Delivered, cpu.index, vector=vector, source=source, rip=registers.rip, handler=entered.rip)
         if kind == "interrupt":
-            self.observe("delivered", cpu.index, vector)
+            self.observe("delivered", cpu.index, vector, None)
 
     def _perform(self, call: Call) -> None:
         """One step of a kernel function in process context."""
@@ -348,9 +344,10 @@ class Machine:
         if call.done:
             self.calls.remove(call)
 
-    def observe(self, what: str, cpu: int, vector: int) -> None:
+    def observe(self, what: str, cpu: int, vector: int, sender: int | None) -> None:
+        """Tell the observers that an IPI was sent to, or delivered on, ``cpu``."""
         for observer in self.observers.values():
-            observer(what, cpu, vector)
+            observer(what, cpu, vector, sender)
 
     def _shut_down(self, cpu: Cpu, why: str) -> None:
         cpu.state = CpuState.SHUTDOWN
@@ -413,9 +410,7 @@ class Machine:
     def hand_over(self, cpu: int, entry: int, stack: int, boot_params: int, cr3: int) -> None:
         """Enter a kernel in 64-bit mode, as a boot loader does (Linux's "64-bit Boot Protocol")."""
         self._check(cpu)
-        flat = {name: Segment(0x18, 0, 0xFFFFFFFF, 0xCF9300) for name in ("ds", "es", "ss", "fs", "gs")}
         registers = Registers(
-            **flat,
             cs=Segment(0x10, 0, 0xFFFFFFFF, 0xAF9B00),
             rip=entry,
             rsp=stack,
@@ -425,6 +420,8 @@ class Machine:
             cr4=1 << 5,
             efer=EFER.LME | EFER.LMA,
         )
+        for name in ("ds", "es", "ss", "fs", "gs"):
+            setattr(registers, name, Segment(0x18, 0, 0xFFFFFFFF, 0xCF9300))
         self.stopped = None
         self.patch_registers(cpu, registers)
 

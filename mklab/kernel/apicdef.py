@@ -1,0 +1,27 @@
+"""``arch/x86/include/asm/apicdef.h``: names for the local APIC's registers and the bits of ICR."""
+
+from mklab.machine.layout import APIC_BASE
+
+__all__ = [
+    "APIC_DM_FIXED",
+    "APIC_DM_INIT",
+    "APIC_DM_STARTUP",
+    "APIC_ICR",
+    "APIC_ICR2",
+    "APIC_INT_ASSERT",
+    "APIC_INT_LEVELTRIG",
+    "icr_write",
+]
+
+APIC_ICR = 0x300
+APIC_ICR2 = 0x310
+APIC_INT_LEVELTRIG = 0x08000
+APIC_INT_ASSERT = 0x04000
+APIC_DM_FIXED = 0x00000
+APIC_DM_INIT = 0x00500
+APIC_DM_STARTUP = 0x00600
+
+
+def icr_write(low: int, apicid: int) -> list[tuple[int, int]]:
+    """The stores of ``native_apic_icr_write``: ``(physical address, value)``, the high half first."""
+    return [(APIC_BASE + APIC_ICR2, apicid << 24), (APIC_BASE + APIC_ICR, low)]

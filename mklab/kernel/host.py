@@ -1,0 +1,269 @@
+"""The host kernel: its guest code on the machine, and its process context, which user space calls.
+
+Everything that changes lies in guest RAM or in the machine; a :class:`Host` can be made anew for a restored machine.
+"""
+
+import errno
+import struct
+from collections.abc import Sequence
+
+from mklab.errors import KexecError, MklabError
+from mklab.guest import minikernel, trampoline
+from mklab.guest.abi import BOOT_INFO, CPU_WORK, NR_CPUS
+from mklab.kernel import kexec_elf
+from mklab.kernel.bootparam import E820_TYPE_RAM, BootParams
+from mklab.kernel.kexec import KEXEC_MULTIKERNEL, KexecSegment, LoadedImage
+from mklab.kernel.kexec_core import KexecLoad, MultikernelKexec
+from mklab.kernel.kimage import KimageList
+from mklab.kernel.layout import BOOT_PAGE_TABLES, BOOT_PARAMS, HOST_BASE, HOST_END, SHARED_MEMORY, TRAMPOLINE_BASE
+from mklab.kernel.multikernel import MK_PING, MessageObserver, MultikernelSendIpiData
+from mklab.kernel.proc import proc_multikernel
+from mklab.kernel.smpboot import CpuDown, CpuUp, Kick
+from mklab.machine.machine import Machine, Stop
+from mklab.machine.ownership import Image
+from mklab.machine.process import Call
+from mklab.structs import View
+
+__all__ = ["Host", "minikernel_image"]
+
+_NAME = "host"
+_PAGE = 4096
+_CALL_BUDGET = 20_000_000
+"""Instructions within which a system call returns, unless a guest loops."""
+
+
+def minikernel_image(base: int, kernel_id: int, apicids: Sequence[int]) -> LoadedImage:
+    """The minikernel as kexec-tools would prepare it: placed at ``base``, told who it is.
+
+    Args:
+        base: physical address, page aligned.
+        kernel_id: 0 for the host, 1, 2, ... for spawned kernels; what it calls itself.
+        apicids: physical id of each of its logical CPUs, its own first CPU first.
+    """
+    if not 1 <= len(apicids) <= NR_CPUS:
+        raise ValueError(f"apicids must name 1 to {NR_CPUS} CPUs, not {apicids!r}")
+    ids = bytes(apicids).ljust(NR_CPUS, b"\xff")
+    info = struct.pack("<IIQ", kernel_id, len(apicids), SHARED_MEMORY) + ids
+    assert len(info) == BOOT_INFO.size
+    return kexec_elf.load(minikernel(), base=base).patched("mk_boot_info", info)
+
+
+class Host:
+    """The host kernel of a machine.
+
+    Args:
+        machine: with RAM up to 32 MiB at least; a host that runs there already is taken over as it is.
+
+    Attributes:
+        kimages: kexec_image_list, in guest RAM.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        if not machine.memory.contains(0, HOST_END):
+            raise ValueError(f"machine must have RAM from 0 to {HOST_END:#x}, not {machine.memory.ranges!r}")
+        self.machine = machine
+        self.kimages = KimageList(machine.memory)
+        self.kick = Kick(self)
+        machine.functions.update(
+            {
+                "kexec_load": KexecLoad(self),
+                "multikernel_kexec": MultikernelKexec(self),
+                "multikernel_send_ipi_data": MultikernelSendIpiData(self),
+                "cpu_up": CpuUp(self),
+                "cpu_down": CpuDown(self),
+            }
+        )
+        machine.observers["multikernel"] = MessageObserver(machine)
+
+    # Start-up
+
+    def boot(self, *, secondary: bool = True) -> None:
+        """Load the host, enter it on the BSP, and bring up the other CPUs (unless ``secondary`` is False).
+
+        Raises:
+            MklabError: the host did not come up; the message says where it stands.
+        """
+        self.start()
+        self._run_until(lambda _: self.cpu_online(0), "the host did not come up")
+        if secondary:
+            for cpu in range(1, len(self.machine.cpus)):
+                self.cpu_up(cpu)
+
+    def start(self) -> None:
+        """Put the host into memory and hand the BSP over to it, as a boot loader does; nothing runs yet."""
+        machine = self.machine
+        apicids = [cpu.apic_id for cpu in machine.cpus]
+        image = minikernel_image(HOST_BASE, 0, apicids)
+        self._load_directly(image)
+        self.kimages.initialise()
+        machine.poke(SHARED_MEMORY, bytes(_PAGE))
+        machine.poke(BOOT_PARAMS, self._boot_params())
+        machine.poke(BOOT_PAGE_TABLES, _identity_tables(BOOT_PAGE_TABLES))
+        # setup_trampolines_bsp
+        machine.poke(TRAMPOLINE_BASE, trampoline().data)
+        for cpu in range(len(machine.cpus)):
+            machine.plan(cpu, _NAME)
+        machine.hand_over(0, image.entry, HOST_BASE, BOOT_PARAMS, BOOT_PAGE_TABLES)
+
+    def _load_directly(self, image: LoadedImage) -> None:
+        for segment in image.segments:
+            self.machine.poke(segment.mem, segment.buf.ljust(segment.memsz, b"\0"))
+        ranges = [[segment.mem, segment.mem + segment.memsz] for segment in image.segments]
+        self.machine.add_image(Image(_NAME, ranges, image.entry, dict(image.symbols)))
+
+    def _boot_params(self) -> bytes:
+        params = BootParams()
+        for index, (start, size) in enumerate(self.machine.memory.ranges):
+            entry = params.e820_table[index]
+            entry.addr, entry.size, entry.type = start, size, E820_TYPE_RAM
+            params.e820_entries = index + 1
+        return bytes(params)
+
+    # System calls, each in process context on CPU `via`
+
+    def kexec_load(
+        self,
+        entry: int,
+        segments: Sequence[KexecSegment],
+        flags: int = KEXEC_MULTIKERNEL,
+        *,
+        symbols: dict[str, int] | None = None,
+        privileged: bool = True,
+        via: int = 0,
+    ) -> None:
+        """kexec_load(2).
+
+        Args:
+            entry: physical address at which the image is entered.
+            segments: none unloads.
+            flags: KEXEC_MULTIKERNEL and perhaps others; plain kexec is not modelled yet.
+            symbols: addresses in the image, for looking at it later; Linux does not know them.
+            privileged: whether the caller has CAP_SYS_BOOT.
+            via: the host CPU it is called on.
+
+        Raises:
+            KexecError: Linux refuses, with its errno; the list and the memory are as before, but for pages copied.
+        """
+        if not flags & KEXEC_MULTIKERNEL:
+            raise ValueError(f"flags must have KEXEC_MULTIKERNEL ({KEXEC_MULTIKERNEL:#x}), not {flags!r}")
+        described = [
+            {"mem": one.mem, "memsz": one.memsz, "bufsz": one.bufsz, "sha256": self.machine.trace.keep(one.buf)["sha256"]}
+            for one in segments
+        ]
+        values = {"entry": entry, "segments": described, "flags": flags, "privileged": privileged, "symbols": symbols or {}}
+        self._syscall(Call("kexec_load", via, "check", values))
+
+    def load(self, image: LoadedImage, flags: int = KEXEC_MULTIKERNEL) -> None:
+        """kexec_load(2) with what a loader made of an image file."""
+        self.kexec_load(image.entry, image.segments, flags, symbols=dict(image.symbols))
+
+    def multikernel_kexec(self, cpu: int, *, via: int = 0) -> None:
+        """reboot(LINUX_REBOOT_CMD_MULTIKERNEL): start the oldest multikernel image on ``cpu``.
+
+        It returns as soon as the SIPIs are sent; the CPU comes up while the machine runs on.
+
+        Raises:
+            KexecError: EBUSY the CPU is online here, or another kexec call is under way; EINVAL no image, or no such CPU.
+        """
+        self._syscall(Call("multikernel_kexec", via, "check", {"cpu": cpu}))
+
+    def multikernel_send_ipi_data(self, cpu: int, data: bytes, type: int = MK_PING, *, via: int = 0) -> None:  # noqa: A002
+        """Let host CPU ``via`` send ``data`` to logical CPU ``cpu``: into its slot, then an IPI on vector 0xEA.
+
+        Raises:
+            KexecError: EINVAL, a CPU number out of range or more than 256 bytes.
+        """
+        values = {"cpu": cpu, "data": data.hex(), "size": len(data), "type": type}
+        self._syscall(Call("multikernel_send_ipi_data", via, "request", values))
+
+    def cpu_down(self, cpu: int, *, via: int = 0) -> None:
+        """Take ``cpu`` offline: echo 0 > /sys/devices/system/cpu/cpuN/online."""
+        self._syscall(Call("cpu_down", via, "check", {"cpu": cpu}))
+
+    def cpu_up(self, cpu: int, *, via: int = 0) -> None:
+        """Bring ``cpu`` online, whoever uses it (defect 16): echo 1 > /sys/devices/system/cpu/cpuN/online."""
+        self._syscall(Call("cpu_up", via, "check", {"cpu": cpu}))
+
+    def proc_multikernel(self) -> str:
+        """What reading /proc/multikernel gives."""
+        return proc_multikernel(self.kimages)
+
+    def _syscall(self, call: Call) -> None:
+        if not isinstance(call.cpu, int) or not self.cpu_online(call.cpu):
+            raise ValueError(f"via must be a CPU that is online in the host, not {call.cpu!r}")
+        self.machine.submit(call)
+        self._run_until(lambda _: call.done, f"{call.function} has not returned")
+        if call.errno:
+            raise KexecError(call.errno, call.function, call.reason)
+
+    def wait_online(self, kernel: str, cpu: int) -> None:
+        """Run until ``kernel`` says that the CPU with index ``cpu`` is up.
+
+        Raises:
+            MklabError: it does not come up; the message says where the machine stands.
+        """
+        image = self.machine.images[kernel]
+        flag = image.symbols["cpu_online"] + self.machine.cpus[cpu].apic_id
+        self._run_until(lambda m: m.memory.read(flag, 1) == b"\1", f"{kernel} did not come up on CPU {cpu}")
+
+    def settle(self, budget: int = _CALL_BUDGET) -> Stop:
+        """Run until every CPU waits."""
+        return self.machine.run(budget)
+
+    def _run_until(self, condition: object, failure: str) -> None:
+        stop = self.machine.run(_CALL_BUDGET, condition)  # type: ignore[arg-type]
+        if stop.reason != "until":
+            raise MklabError(f"{failure}: {stop.detail}")
+
+    # What the steps of kernel functions use
+
+    def symbol(self, name: str) -> int:
+        """Physical address of a symbol of the host."""
+        return self.machine.images[_NAME].symbols[name]
+
+    def apicid(self, cpu: int) -> int | None:
+        """arch_cpu_physical_id of logical CPU ``cpu``, or None: the host does not know it."""
+        info = BOOT_INFO(self.machine.memory, self.symbol("mk_boot_info"))
+        return info.get("apicid", cpu) if 0 <= cpu < info.get("nr_cpu_ids") else None
+
+    def cpu_online(self, cpu: int) -> bool:
+        """Whether logical CPU ``cpu`` runs the host, as its guest code has noted."""
+        apicid = self.apicid(cpu) if _NAME in self.machine.images else None
+        if apicid is None:
+            return False
+        return self.machine.memory.read(self.symbol("cpu_online") + apicid, 1) == b"\1"
+
+    def cpu_work(self, cpu: int) -> View:
+        """What process context asks of logical CPU ``cpu``."""
+        apicid = self.apicid(cpu)
+        assert apicid is not None
+        return CPU_WORK(self.machine.memory, self.symbol("cpu_work") + apicid % NR_CPUS * CPU_WORK.size)
+
+    def write_trampoline(self, symbol: str, data: bytes) -> None:
+        """Store ``data`` in the trampoline's copy below 1 MiB."""
+        self.machine.memory.write(TRAMPOLINE_BASE + trampoline().symbols[symbol], data)
+
+    def kexec_trylock(self, function: str) -> None:
+        """Take kexec_lock.
+
+        Raises:
+            KexecError: EBUSY, somebody holds it.
+        """
+        if self.kimages.state.get("kexec_lock"):
+            raise KexecError(errno.EBUSY, function, "another kexec call is under way, or one died with the lock held")
+        self.kimages.state.set("kexec_lock", 1)
+
+    def kexec_unlock(self) -> None:
+        """Release kexec_lock."""
+        self.kimages.state.set("kexec_lock", 0)
+
+    def printk(self, text: str) -> None:
+        """A line of the host's log."""
+        self.machine.printk(_NAME, text)
+
+
+def _identity_tables(base: int) -> bytes:
+    """Six pages of tables at ``base`` that map 0 to 4 GiB to itself, in pages of 2 MiB."""
+    pml4 = struct.pack("<Q", base + 0x1000 | 3).ljust(_PAGE, b"\0")
+    pdpt = struct.pack("<4Q", *(base + 0x2000 + _PAGE * i | 3 for i in range(4))).ljust(_PAGE, b"\0")
+    return pml4 + pdpt + struct.pack("<2048Q", *(i << 21 | 0x83 for i in range(2048)))

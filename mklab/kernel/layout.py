@@ -1,0 +1,45 @@
+"""Where the host keeps things in physical memory. A spawned kernel's window is its loader's affair."""
+
+__all__ = [
+    "BOOT_PAGE_TABLES",
+    "BOOT_PARAMS",
+    "HOST_BASE",
+    "HOST_DATA",
+    "HOST_END",
+    "INSTRUCTIONS_PER_MICROSECOND",
+    "LOW_MEMORY_END",
+    "SHARED_MEMORY",
+    "TRAMPOLINE_BASE",
+    "WARM_RESET_VECTOR",
+]
+
+BOOT_PARAMS = 0x13000
+"""``orig_boot_params``: the boot loader's struct boot_params, one page."""
+
+BOOT_PAGE_TABLES = 0x70000
+"""Six pages: the identity mapping that the boot loader hands over with the 64-bit boot protocol."""
+
+LOW_MEMORY_END = 0x9F000
+"""Where memory below 1 MiB ends for the kernel; above lies the BIOS's data area."""
+
+TRAMPOLINE_BASE = 0x96000
+"""Where memblock puts the trampoline: the highest nine pages below :data:`LOW_MEMORY_END`, as syzbot saw it."""
+
+WARM_RESET_VECTOR = 0x467
+"""40:67 in the BIOS data area: offset and segment that a CPU's warm reset jumps to (trampoline_phys_low)."""
+
+HOST_BASE = 0x1000000
+"""16 MiB, where Linux prefers to be loaded (CONFIG_PHYSICAL_START)."""
+
+HOST_DATA = 0x1A00000
+"""The host's kimages and what else its process context keeps in memory."""
+
+SHARED_MEMORY = 0x1FF8000
+"""mk_shared_data, at the top of the host's memory: memblock allocates from the top."""
+
+HOST_END = 0x2000000
+"""Memory from here on is left to spawned kernels, as the host's ``memmap=`` would."""
+
+INSTRUCTIONS_PER_MICROSECOND = 100
+"""How fast virtual time goes in udelay(): a CPU of 100 MHz. Slow enough that a kick is over before the AP has left the
+trampoline, as it was seen on a real kernel (58 of 60 quick kicks, rfc defect 5)."""

@@ -1,0 +1,32 @@
+"""Kernel functions of the host, advancing in named steps."""
+
+from typing import TYPE_CHECKING
+
+from mklab.kernel.layout import INSTRUCTIONS_PER_MICROSECOND
+from mklab.machine.process import Call
+
+if TYPE_CHECKING:
+    from mklab.kernel.host import Host
+
+__all__ = ["SteppedFunction"]
+
+
+class SteppedFunction:
+    """A kernel function whose steps are its methods.
+
+    A step does one thing, sets ``call.step`` to the name of the next (or to nothing: the function returns
+    ``call.result``), and says what it did. It keeps nothing in Python: locals are ``call.values``, the rest is in guest
+    RAM.
+    """
+
+    def __init__(self, host: "Host") -> None:
+        self.host = host
+
+    def step(self, call: Call) -> str:
+        """Perform the step that ``call`` names."""
+        detail: str = getattr(self, call.step)(call)
+        return detail
+
+    def sleep(self, call: Call, microseconds: int) -> None:
+        """The next step comes ``microseconds`` of virtual time later (udelay)."""
+        call.wake = self.host.machine.time + microseconds * INSTRUCTIONS_PER_MICROSECOND

@@ -1,0 +1,165 @@
+"""One experiment with the trampoline, and how the model carries it out; ``qemu.py`` has the other side.
+
+Both machines begin alike: two CPUs, no firmware but ``reset.S``, low memory filled with a pattern, and in it the
+trampoline's bytes. So whatever differs from the pattern afterwards is the trampoline's doing.
+"""
+
+import functools
+import io
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from mklab import guest
+from mklab.guest.build import build
+from mklab.machine.machine import Machine
+from mklab.machine.registers import GPRS, SEGMENTS
+from mklab.structs import Field, Struct
+
+__all__ = [
+    "BANK",
+    "BOOT_PARAMS",
+    "LOW_MEMORY",
+    "PATTERN",
+    "RAM",
+    "RECORD",
+    "RECORD_ADDRESS",
+    "ROM",
+    "TRAMPOLINE",
+    "Experiment",
+    "Outcome",
+    "fields_of",
+    "run_on_model",
+]
+
+TRAMPOLINE = 0x96000
+"""Where Linux puts it on a PC: the top of low memory."""
+LOW_MEMORY = 0xA0000
+RAM = 64 << 20
+ROM, ROM_SIZE = 0xFFFF0000, 0x10000
+"""The last 64 KiB below 4 GiB: CPUs fetch their first instruction 16 bytes before the end."""
+BOOT_PARAMS = 0x123456789ABCDEF0
+"""Any number: the trampoline hands it on, and never looks at what it points to."""
+PATTERN = b"\xdd"
+
+BANK = 2 << 20
+"""Bytes of RAM at an entry from 4 GiB on."""
+RECORD_ADDRESS = 0x2100000
+
+_HERE = Path(__file__).parent
+_SECTIONS = """
+SECTIONS
+{
+	.rom 0xffff0000 : { *(.rom) . = 0xffd0; *(.rom.reset) . = 0x10000; }
+	.payload payload_entry : { *(.payload) }
+	/DISCARD/ : { *(.comment) *(.note*) }
+}
+"""
+_CONTROL = ("rflags", "cr0", "cr2", "cr3", "cr4", "cr8", "efer", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
+_SELECTORS = ("cs", "ds", "es", "ss", "fs", "gs", "tr", "ldtr")
+RECORD = Struct(
+    "record",
+    *(Field(name, "u64") for name in (*GPRS, *_CONTROL, *_SELECTORS)),
+    *(Field(name, "u8", 10) for name in ("gdtr", "idtr")),
+    Field("done", "u32"),
+    Field("stack", "u64", 8),
+    Field("stack_end", "u64"),
+)
+"""What ``payload.S`` stores; ``gdtr`` and ``idtr`` as SGDT does: 16 bits of limit, 64 of base."""
+
+Segment = tuple[int, int, int, int]
+"""Selector, base, limit, and the descriptor's attributes (bits 8-15 and 20-23 of its second doubleword)."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A kernel is started at ``entry``; from 4 GiB on, a bank of RAM lies there.
+
+    Attributes:
+        entry: physical address of the payload, 2 MiB aligned.
+        blob: the trampoline's bytes.
+    """
+
+    entry: int
+    blob: bytes
+
+    @property
+    def high(self) -> bool:
+        """Whether the entry needs RAM of its own."""
+        return self.entry >= 1 << 32
+
+    @property
+    def low_memory(self) -> bytes:
+        """The first 640 KiB: the pattern, and the trampoline in it.
+
+        Its stack and its page tables hold the pattern too: what it needs to be zero it has to clear.
+        """
+        end = guest.trampoline().symbols["trampoline_location"] + 8
+        assert not any(self.blob[end:]), "behind its data the trampoline is all zeros"
+        return (PATTERN * TRAMPOLINE + self.blob[:end]).ljust(LOW_MEMORY, PATTERN)
+
+    @functools.cached_property
+    def contents(self) -> dict[int, bytes]:
+        """What lies in memory when the BSP comes out of reset, by physical address."""
+        symbols = guest.trampoline().symbols
+        values = {
+            "payload_entry": self.entry,
+            "boot_params": BOOT_PARAMS,
+            "trampoline_page": TRAMPOLINE >> 12,
+            "kernel_phys_addr": TRAMPOLINE + symbols["kernel_phys_addr"],
+            "boot_params_phys_addr": TRAMPOLINE + symbols["boot_params_phys_addr"],
+            **{f"record_{name}": RECORD_ADDRESS + offset for name, offset in RECORD.offsets.items()},
+        }
+        script = "".join(f"{name} = {value:#x};\n" for name, value in values.items()) + _SECTIONS
+        sources = {name: (_HERE / name).read_text() for name in ("reset.S", "payload.S")}
+        elf = ELFFile(io.BytesIO(build(sources, script, movable=False)))
+        return {
+            0: self.low_memory,
+            ROM: elf.get_section_by_name(".rom").data(),
+            self.entry: elf.get_section_by_name(".payload").data(),
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a machine holds after an experiment.
+
+    Attributes:
+        ended: ``done``: the payload ran; ``reset``: a CPU shut down, and the platform was reset.
+        low: the first 640 KiB of memory.
+        record: what the payload stored, by name; all zero where it was not reached.
+        segments: CPU 1's segment registers, hidden parts included, as the emulator tells them.
+    """
+
+    ended: str
+    low: bytes
+    record: dict[str, int]
+    segments: dict[str, Segment]
+
+
+def fields_of(record: bytes) -> dict[str, int]:
+    """The fields of a record; ``gdtr`` and ``idtr`` as one number, the base above 16 bits of limit."""
+    return {
+        name: int.from_bytes(record[offset:][: RECORD.fields[name].width * RECORD.fields[name].count], "little")
+        for name, offset in RECORD.offsets.items()
+        if not name.startswith("stack")
+    }
+
+
+def run_on_model(experiment: Experiment) -> Outcome:
+    """Carry it out on mklab's machine."""
+    banks = [(experiment.entry, BANK)] if experiment.high else []
+    machine = Machine(cpus=2, ram=[(0, RAM), (ROM, ROM_SIZE), *banks])
+    for address, data in experiment.contents.items():
+        machine.poke(address, data)
+    machine.patch_registers(0, machine.registers(0))  # as they are after reset
+    stop = machine.run()
+    assert stop.reason in ("idle", "reset"), stop
+    registers = machine.registers(1)
+    return Outcome(
+        ended="done" if stop.reason == "idle" else "reset",
+        low=machine.memory.read(0, LOW_MEMORY),
+        record=fields_of(machine.memory.read(RECORD_ADDRESS, RECORD.size)),
+        segments={name: astuple(getattr(registers, name)) for name in SEGMENTS},
+    )

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Runs a command in a fresh clone of this repository in a bare Debian that holds python3, make and git only:
+#
+#     tools/bare_debian.sh FOLDER make test       as root; FOLDER is made by debootstrap, or used again if it is there
+#
+# What is committed is what is cloned. The network settings of this machine (resolver, certificates, pip's
+# configuration) are lent to it; everything else it has to bring itself. `rm -r FOLDER` when done.
+set -eu
+
+if [ $# -lt 2 ] || [ "$(id -u)" != 0 ]; then
+    echo "bare_debian: as root: tools/bare_debian.sh FOLDER COMMAND [ARGUMENTS...]" >&2
+    exit 2
+fi
+if ! command -v debootstrap >/dev/null 2>&1; then
+    echo "bare_debian: debootstrap is missing: apt-get install debootstrap" >&2
+    exit 1
+fi
+repository=$(cd "$(dirname "$0")/.." && pwd)
+root=$1
+shift
+suite=${SUITE:-bookworm}
+
+if [ ! -e "$root/usr/bin/git" ]; then
+    echo "bare_debian: making $root, Debian $suite"
+    debootstrap --variant=minbase --include=python3,make,git "$suite" "$root" >/dev/null
+fi
+for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+    if [ -e "$file" ]; then
+        mkdir -p "$root$(dirname "$file")"
+        cp -L "$file" "$root$file"
+    fi
+done
+rm -rf "$root/mklab"
+git clone --quiet "$repository" "$root/mklab"
+
+# A mount namespace of its own: what is mounted here is gone when the command ends, however it ends.
+export root
+exec unshare --mount sh -eu -c '
+    mount --make-rprivate /
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    exec chroot "$root" env -i HOME=/root TERM=dumb CI="${CI:-}" LC_ALL=C.UTF-8 \
+        PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "cd /mklab && exec \"\$@\"" sh "$@"
+' sh "$@"
