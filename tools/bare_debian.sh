@@ -3,8 +3,8 @@
 #
 #     tools/bare_debian.sh FOLDER make test       as root; FOLDER is made by debootstrap, or used again if it is there
 #
-# What is committed is what is cloned. The network settings of this machine (resolver, certificates, pip's
-# configuration) are lent to it; everything else it has to bring itself. `rm -r FOLDER` when done.
+# What is committed is what is cloned. This machine's resolver and certificates are lent
+# to it; everything else it has to bring itself. `rm -r FOLDER` when done.
 set -eu
 
 if [ $# -lt 2 ] || [ "$(id -u)" != 0 ]; then
@@ -24,12 +24,11 @@ if [ ! -e "$root/usr/bin/git" ]; then
     echo "bare_debian: making $root, Debian $suite"
     debootstrap --variant=minbase --include=python3,make,git "$suite" "$root" >/dev/null
 fi
-for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
-    if [ -e "$file" ]; then
-        mkdir -p "$root$(dirname "$file")"
-        cp -L "$file" "$root$file"
-    fi
-done
+cp -L /etc/resolv.conf /etc/hosts "$root/etc"
+# Not in its usual place, where the root's own package of certificates, once installed, would replace it.
+if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
+    cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/lent.crt"
+fi
 rm -rf "$root/mklab"
 git clone --quiet "$repository" "$root/mklab"
 
@@ -39,6 +38,6 @@ exec unshare --mount sh -eu -c '
     mount --make-rprivate /
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
-    exec chroot "$root" env -i HOME=/root TERM=dumb CI="${CI:-}" LC_ALL=C.UTF-8 \
+    exec chroot "$root" env -i HOME=/root TERM=dumb CI="${CI:-}" PIP_CERT=/etc/lent.crt LC_ALL=C.UTF-8 \
         PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "cd /mklab && exec \"\$@\"" sh "$@"
 ' sh "$@"

@@ -87,8 +87,19 @@ def logged(command: Sequence[str | Path], failure: str, environment: dict[str, s
         done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     if done.returncode:
         lines = LOG.read_text(errors="replace").splitlines() or ["it said nothing"]
-        why = ([line for line in lines if re.match(r"\s*(E|\w*Error|ERROR):", line)] or lines)[-1].strip()
-        fail(f"{failure}: {why} (all it said: {LOG.relative_to(ROOT)}); put that right, then try again")
+        fail(f"{failure}: {reason(lines)} (all it said: {LOG.relative_to(ROOT)}); put that right, then try again")
+
+
+def reason(lines: list[str]) -> str:
+    """Which line of a log says why a command failed.
+
+    Without a network pip ends with "No matching distribution found"; why is what it said while it tried again.
+    """
+    broken = [line.partition("connection broken by ")[2] for line in lines if "connection broken by " in line]
+    if broken:
+        return f"the package index cannot be reached: {broken[-1]}"
+    errors = [line for line in lines if re.match(r"\s*(E|\w*Error|ERROR):", line)]
+    return (errors or lines)[-1].strip()
 
 
 def make() -> None:

@@ -5,7 +5,8 @@ Everything that changes lies in guest RAM or in the machine; a :class:`Host` can
 
 import errno
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mklab.errors import KexecError, MklabError
 from mklab.guest import minikernel, trampoline
@@ -146,12 +147,9 @@ class Host:
         """
         if not flags & KEXEC_MULTIKERNEL:
             raise ValueError(f"flags must have KEXEC_MULTIKERNEL ({KEXEC_MULTIKERNEL:#x}), not {flags!r}")
-        described = [
-            {"mem": one.mem, "memsz": one.memsz, "bufsz": one.bufsz, "sha256": self.machine.trace.keep(one.buf)["sha256"]}
-            for one in segments
-        ]
-        values = {"entry": entry, "segments": described, "flags": flags, "privileged": privileged, "symbols": symbols or {}}
-        self._syscall(Call("kexec_load", via, "check", values))
+        values = {"entry": entry, "segments": self._describe(segments), "flags": flags}
+        values |= {"privileged": privileged, "symbols": symbols or {}}
+        self._finish(self.submit("kexec_load", values, via=via))
 
     def load(self, image: LoadedImage, flags: int = KEXEC_MULTIKERNEL) -> None:
         """kexec_load(2) with what a loader made of an image file."""
@@ -165,7 +163,7 @@ class Host:
         Raises:
             KexecError: EBUSY the CPU is online here, or another kexec call is under way; EINVAL no image, or no such CPU.
         """
-        self._syscall(Call("multikernel_kexec", via, "check", {"cpu": cpu}))
+        self._finish(self.submit("multikernel_kexec", {"cpu": cpu}, via=via))
 
     def multikernel_send_ipi_data(self, cpu: int, data: bytes, type: int = MK_PING, *, via: int = 0) -> None:  # noqa: A002
         """Let host CPU ``via`` send ``data`` to logical CPU ``cpu``: into its slot, then an IPI on vector 0xEA.
@@ -173,28 +171,58 @@ class Host:
         Raises:
             KexecError: EINVAL, a CPU number out of range or more than 256 bytes.
         """
-        values = {"cpu": cpu, "data": data.hex(), "size": len(data), "type": type}
-        self._syscall(Call("multikernel_send_ipi_data", via, "request", values))
+        self._finish(self.submit_message(cpu, data, type, via=via))
 
     def cpu_down(self, cpu: int, *, via: int = 0) -> None:
         """Take ``cpu`` offline: echo 0 > /sys/devices/system/cpu/cpuN/online."""
-        self._syscall(Call("cpu_down", via, "check", {"cpu": cpu}))
+        self._finish(self.submit("cpu_down", {"cpu": cpu}, via=via))
 
     def cpu_up(self, cpu: int, *, via: int = 0) -> None:
         """Bring ``cpu`` online, whoever uses it (defect 16): echo 1 > /sys/devices/system/cpu/cpuN/online."""
-        self._syscall(Call("cpu_up", via, "check", {"cpu": cpu}))
+        self._finish(self.submit("cpu_up", {"cpu": cpu}, via=via))
 
     def proc_multikernel(self) -> str:
         """What reading /proc/multikernel gives."""
         return proc_multikernel(self.kimages)
 
-    def _syscall(self, call: Call) -> None:
-        if not isinstance(call.cpu, int) or not self.cpu_online(call.cpu):
-            raise ValueError(f"via must be a CPU that is online in the host, not {call.cpu!r}")
-        self.machine.submit(call)
+    # The same without waiting: the call begins, and the machine carries it out as it runs
+
+    def submit(self, function: str, values: dict[str, Any], *, via: int = 0) -> Call:
+        """Begin a kernel function of ``machine.functions`` in process context on CPU ``via``.
+
+        Raises:
+            ValueError: ``via`` is not online in the host.
+        """
+        if not isinstance(via, int) or not self.cpu_online(via):
+            raise ValueError(f"via must be a CPU that is online in the host, not {via!r}")
+        first: str = self.machine.functions[function].first
+        return self.machine.submit(Call(function, via, first, values))
+
+    def submit_load(self, image: LoadedImage, *, via: int = 0) -> Call:
+        """Begin :meth:`load`."""
+        values = {"entry": image.entry, "segments": self._describe(image.segments), "flags": KEXEC_MULTIKERNEL}
+        return self.submit("kexec_load", values | {"privileged": True, "symbols": dict(image.symbols)}, via=via)
+
+    def submit_message(self, cpu: int, data: bytes, type: int = MK_PING, *, via: int = 0) -> Call:  # noqa: A002
+        """Begin :meth:`multikernel_send_ipi_data`."""
+        values = {"cpu": cpu, "data": data.hex(), "size": len(data), "type": type}
+        return self.submit("multikernel_send_ipi_data", values, via=via)
+
+    def _describe(self, segments: Sequence[KexecSegment]) -> list[dict[str, Any]]:
+        keep = self.machine.trace.keep
+        return [
+            {"mem": one.mem, "memsz": one.memsz, "bufsz": one.bufsz, "sha256": keep(one.buf)["sha256"]} for one in segments
+        ]
+
+    def _finish(self, call: Call) -> None:
         self._run_until(lambda _: call.done, f"{call.function} has not returned")
         if call.errno:
             raise KexecError(call.errno, call.function, call.reason)
+
+    def is_up(self, kernel: str, cpu: int) -> bool:
+        """Whether ``kernel`` has noted that the CPU with index ``cpu`` runs it."""
+        flag = self.machine.images[kernel].symbols["cpu_online"] + self.machine.cpus[cpu].apic_id
+        return self.machine.memory.read(flag, 1) == b"\1"
 
     def wait_online(self, kernel: str, cpu: int) -> None:
         """Run until ``kernel`` says that the CPU with index ``cpu`` is up.
@@ -202,16 +230,14 @@ class Host:
         Raises:
             MklabError: it does not come up; the message says where the machine stands.
         """
-        image = self.machine.images[kernel]
-        flag = image.symbols["cpu_online"] + self.machine.cpus[cpu].apic_id
-        self._run_until(lambda m: m.memory.read(flag, 1) == b"\1", f"{kernel} did not come up on CPU {cpu}")
+        self._run_until(lambda _: self.is_up(kernel, cpu), f"{kernel} did not come up on CPU {cpu}")
 
     def settle(self, budget: int = _CALL_BUDGET) -> Stop:
         """Run until every CPU waits."""
         return self.machine.run(budget)
 
-    def _run_until(self, condition: object, failure: str) -> None:
-        stop = self.machine.run(_CALL_BUDGET, condition)  # type: ignore[arg-type]
+    def _run_until(self, condition: Callable[[Machine], bool], failure: str) -> None:
+        stop = self.machine.run(_CALL_BUDGET, condition)
         if stop.reason != "until":
             raise MklabError(f"{failure}: {stop.detail}")
 

@@ -44,6 +44,8 @@ class MultikernelSendIpiData(SteppedFunction):
     ``call.values``: ``cpu``, ``data`` (hex), ``size``, ``type``.
     """
 
+    first = "request"
+
     def request(self, call: Call) -> str:
         """Leave the arguments where the CPU looks for work."""
         values = call.values

@@ -12,12 +12,14 @@ __all__ = ["SteppedFunction"]
 
 
 class SteppedFunction:
-    """A kernel function whose steps are its methods.
+    """A kernel function whose steps are its methods; ``first`` names the one it begins with.
 
     A step does one thing, sets ``call.step`` to the name of the next (or to nothing: the function returns
     ``call.result``), and says what it did. It keeps nothing in Python: locals are ``call.values``, the rest is in guest
     RAM.
     """
+
+    first = "check"
 
     def __init__(self, host: "Host") -> None:
         self.host = host

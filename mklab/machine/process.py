@@ -46,7 +46,13 @@ class Call:
 
 
 class KernelFunction(Protocol):
-    """The code of a kernel function, registered by name; it holds no state."""
+    """The code of a kernel function, registered by name; it holds no state.
+
+    Attributes:
+        first: the name of its first step.
+    """
+
+    first: str
 
     def step(self, call: Call) -> str:
         """Perform the step that ``call`` names.

@@ -51,8 +51,8 @@ _HERE = Path(__file__).parent
 _SECTIONS = """
 SECTIONS
 {
-	.rom 0xffff0000 : { *(.rom) . = 0xffd0; *(.rom.reset) . = 0x10000; }
-	.payload payload_entry : { *(.payload) }
+	.payload 0 : { *(.payload) }
+	.rom 0xffff0000 : { *(.rom) . = 0xffffffd0; *(.rom.reset) }
 	/DISCARD/ : { *(.comment) *(.note*) }
 }
 """
