@@ -6,7 +6,7 @@ event and a :class:`mklab.machine.machine.Stop`. The classes here are for the re
 
 import errno as _errno
 
-__all__ = ["GuestBuildError", "ImageError", "KexecError", "MklabError"]
+__all__ = ["GuestBuildError", "ImageError", "KexecError", "MklabError", "require"]
 
 
 class MklabError(Exception):
@@ -40,3 +40,13 @@ class ImageError(MklabError):
 
 class GuestBuildError(MklabError):
     """Guest code that does not assemble, compile or link."""
+
+
+def require(name: str, value: object, low: int, high: int, why: str = "") -> None:
+    """Refuse an argument that is not a whole number from ``low`` to ``high``.
+
+    Raises:
+        ValueError: it is not; the message names the argument, what it must be and what it is.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}{why}, not {value!r}")

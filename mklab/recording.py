@@ -349,7 +349,9 @@ class Recording:
             case trace.Printk(kernel=kernel, text=text):
                 console = self.consoles.setdefault(kernel, Console())
                 # A line of the log does not continue what a CPU was writing byte by byte.
-                console.put(at.event, f"\n{text}\n" if console.text and not console.text.endswith("\n") else f"{text}\n")
+                console.put(
+                    at.event, f"\n{text}\n" if console.text and not console.text.endswith("\n") else f"{text}\n"
+                )
 
     def _note_message(self, event: trace.IpiSent | trace.Message | trace.MessageTaken, at: Moment) -> None:
         match event:

@@ -119,7 +119,7 @@ class View:
             raise ValueError(f"{self.layout.name}.{name} must be a {field.type}, not {value!r}") from None
         self.memory.write(self.address(name, index), data)
 
-    def bytes(self, name: str, size: int | None = None) -> bytes:
+    def get_bytes(self, name: str, size: int | None = None) -> bytes:
         """The bytes of a field, the first ``size`` of them."""
         field = self.layout.fields[name]
         return self.memory.read(self.address(name), field.width * field.count if size is None else size)

@@ -107,7 +107,7 @@ class Slice(Event):
     Attributes:
         budget: instructions allowed; 0 for one step of a process-context call.
         executed: instructions begun.
-        stop: why it ended: ``budget``, ``halt``, ``ipi``, ``call``, ``shutdown``, ``stall``.
+        stop: why it ended: ``budget``, ``halt``, ``ipi``, ``call`` (a step was done), ``shutdown``, ``asked`` (Ctrl-C).
     """
 
     budget: int

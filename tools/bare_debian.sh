@@ -26,18 +26,20 @@ if [ ! -e "$root/usr/bin/git" ]; then
 fi
 cp -L /etc/resolv.conf /etc/hosts "$root/etc"
 # Not in its usual place, where the root's own package of certificates, once installed, would replace it.
+lent=""
 if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
     cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/lent.crt"
+    lent=PIP_CERT=/etc/lent.crt
 fi
 rm -rf "$root/mklab"
 git clone --quiet "$repository" "$root/mklab"
 
 # A mount namespace of its own: what is mounted here is gone when the command ends, however it ends.
-export root
+export root lent
 exec unshare --mount sh -eu -c '
     mount --make-rprivate /
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
-    exec chroot "$root" env -i HOME=/root TERM=dumb CI="${CI:-}" PIP_CERT=/etc/lent.crt LC_ALL=C.UTF-8 \
+    exec chroot "$root" env -i HOME=/root TERM=dumb CI="${CI:-}" $lent LC_ALL=C.UTF-8 \
         PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "cd /mklab && exec \"\$@\"" sh "$@"
 ' sh "$@"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 __all__ = ["Blob", "minikernel", "trampoline"]
 
@@ -30,6 +31,7 @@ def minikernel() -> bytes:
 def trampoline() -> Blob:
     """The multikernel trampoline, ``trampoline_64_bsp.S``: nine pages."""
     elf = ELFFile(io.BytesIO((_PREBUILT / "trampoline_64_bsp.elf").read_bytes()))
-    data = elf.get_section_by_name(".x86_trampoline_bsp").data()
-    table = elf.get_section_by_name(".symtab")
-    return Blob(data, {symbol.name: symbol["st_value"] for symbol in table.iter_symbols() if symbol.name})
+    code, table = elf.get_section_by_name(".x86_trampoline_bsp"), elf.get_section_by_name(".symtab")
+    assert code is not None
+    assert isinstance(table, SymbolTableSection)
+    return Blob(code.data(), {symbol.name: symbol["st_value"] for symbol in table.iter_symbols() if symbol.name})

@@ -5,7 +5,16 @@
 
 from mklab.structs import Field, Struct
 
-__all__ = ["BOOT_INFO", "CPU_WORK", "MK_IPI_DATA", "MK_MAX_DATA_SIZE", "MULTIKERNEL_VECTOR", "NR_CPUS", "Work", "header"]
+__all__ = [
+    "BOOT_INFO",
+    "CPU_WORK",
+    "MK_IPI_DATA",
+    "MK_MAX_DATA_SIZE",
+    "MULTIKERNEL_VECTOR",
+    "NR_CPUS",
+    "Work",
+    "header",
+]
 
 NR_CPUS = 64
 """CONFIG_NR_CPUS of the modelled kernels: slots of mk_shared_data, and logical CPU numbers."""

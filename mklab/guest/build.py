@@ -11,6 +11,7 @@ from pathlib import Path
 
 import capstone
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from mklab.errors import GuestBuildError
 from mklab.guest import abi
@@ -72,7 +73,7 @@ def build(sources: dict[str, str], linker_script: str, *, movable: bool = True) 
         folder = Path(name)
         (folder / "abi.h").write_text(abi.header())
         (folder / "image.ld").write_text(linker_script)
-        objects = []
+        objects: list[str] = []
         for file, text in sources.items():
             (folder / file).write_text(text)
             objects.append(f"{Path(file).stem}-{len(objects)}.o")
@@ -102,6 +103,7 @@ def listing(image: bytes, mixed: bool = False) -> str:
     """
     elf = ELFFile(io.BytesIO(image))
     table = elf.get_section_by_name(".symtab")
+    assert isinstance(table, SymbolTableSection)
     symbols = sorted((s["st_value"], s.name) for s in table.iter_symbols() if s.name and s["st_shndx"] != "SHN_ABS")
     code = next(section for section in elf.iter_sections() if section["sh_flags"] & 4 and section["sh_size"])
     data, start = code.data(), code["sh_addr"]

@@ -22,6 +22,7 @@ from mklab.kernel.proc import proc_multikernel
 from mklab.kernel.smpboot import CpuDown, CpuUp, Kick
 from mklab.machine.machine import Machine, Stop
 from mklab.machine.ownership import Image
+from mklab.machine.power import entry_registers
 from mklab.machine.process import Call
 from mklab.structs import View
 
@@ -104,7 +105,7 @@ class Host:
         machine.poke(TRAMPOLINE_BASE, trampoline().data)
         for cpu in range(len(machine.cpus)):
             machine.plan(cpu, _NAME)
-        machine.hand_over(0, image.entry, HOST_BASE, BOOT_PARAMS, BOOT_PAGE_TABLES)
+        machine.enter_kernel(0, entry_registers(image.entry, HOST_BASE, BOOT_PARAMS, BOOT_PAGE_TABLES))
 
     def _load_directly(self, image: LoadedImage) -> None:
         for segment in image.segments:
@@ -132,7 +133,7 @@ class Host:
         privileged: bool = True,
         via: int = 0,
     ) -> None:
-        """kexec_load(2).
+        """Call kexec_load(2).
 
         Args:
             entry: physical address at which the image is entered.
@@ -161,7 +162,8 @@ class Host:
         It returns as soon as the SIPIs are sent; the CPU comes up while the machine runs on.
 
         Raises:
-            KexecError: EBUSY the CPU is online here, or another kexec call is under way; EINVAL no image, or no such CPU.
+            KexecError: EBUSY: the CPU is online here, or another kexec call is under way; EINVAL: no image is loaded, or
+                there is no such CPU.
         """
         self._finish(self.submit("multikernel_kexec", {"cpu": cpu}, via=via))
 
@@ -193,7 +195,7 @@ class Host:
         Raises:
             ValueError: ``via`` is not online in the host.
         """
-        if not isinstance(via, int) or not self.cpu_online(via):
+        if not self.cpu_online(via):
             raise ValueError(f"via must be a CPU that is online in the host, not {via!r}")
         first: str = self.machine.functions[function].first
         return self.machine.submit(Call(function, via, first, values))
@@ -211,7 +213,8 @@ class Host:
     def _describe(self, segments: Sequence[KexecSegment]) -> list[dict[str, Any]]:
         keep = self.machine.trace.keep
         return [
-            {"mem": one.mem, "memsz": one.memsz, "bufsz": one.bufsz, "sha256": keep(one.buf)["sha256"]} for one in segments
+            {"mem": one.mem, "memsz": one.memsz, "bufsz": one.bufsz, "sha256": keep(one.buf)["sha256"]}
+            for one in segments
         ]
 
     def _finish(self, call: Call) -> None:

@@ -93,7 +93,9 @@ class KexecLoad(SteppedFunction):
         """kexec_load_check."""
         flags, segments = call.values["flags"], call.values["segments"]
         if not call.values["privileged"] or self.host.kimages.state.get("kexec_load_disabled"):
-            raise KexecError(errno.EPERM, "kexec_load_check", "it takes CAP_SYS_BOOT, and kexec_load_disabled must be 0")
+            raise KexecError(
+                errno.EPERM, "kexec_load_check", "it takes CAP_SYS_BOOT, and kexec_load_disabled must be 0"
+            )
         if flags & ~_FLAGS:
             raise KexecError(errno.EINVAL, "kexec_load_check", f"unknown flags {flags & ~_FLAGS:#x}")
         if len(segments) > KEXEC_SEGMENT_MAX:

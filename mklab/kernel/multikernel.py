@@ -106,7 +106,7 @@ class MessageObserver:
             "sender": slot.get("sender_cpu"),
             "type": slot.get("type"),
             "size": slot.get("data_size"),
-            "payload": slot.bytes("buffer", min(slot.get("data_size"), MK_MAX_DATA_SIZE)).hex(),
+            "payload": slot.get_bytes("buffer", min(slot.get("data_size"), MK_MAX_DATA_SIZE)).hex(),
         }
         if what == "sent":
             self._machine.emit(Message, sender, to_cpu=cpu, vector=vector, **seen)

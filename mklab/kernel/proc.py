@@ -16,8 +16,8 @@ def proc_multikernel(kimages: KimageList) -> str:
     Raises:
         ListCorruptionError: the list is broken; the kernel would oops or never return.
     """
-    rows = [
-        f"{TYPE_NAMES.get(image.get('type'), 'unknown'):<10}  0x{image.get('start'):012x}  {image.get('nr_segments'):8d}\n"
-        for image in kimages
-    ]
+    rows = []
+    for image in kimages:
+        name = TYPE_NAMES.get(image.get("type"), "unknown")
+        rows.append(f"{name:<10}  0x{image.get('start'):012x}  {image.get('nr_segments'):8d}\n")
     return _HEADER + ("".join(rows) or "No kimages loaded\n")

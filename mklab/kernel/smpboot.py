@@ -3,7 +3,6 @@
 import errno
 
 from mklab.errors import KexecError
-from mklab.guest import trampoline
 from mklab.guest.abi import RESCHEDULE_VECTOR, Work
 from mklab.kernel import apicdef
 from mklab.kernel.layout import BOOT_PARAMS, TRAMPOLINE_BASE, WARM_RESET_VECTOR
@@ -160,5 +159,3 @@ class CpuDown(SteppedFunction):
             raise KexecError(errno.EIO, "cpu_down", f"CPU {cpu} did not die; it does not run the host's idle loop")
         self.sleep(call, _POLL)
         return f"CPU {cpu} is still online"
-
-

@@ -1,1 +1,1 @@
-""""""
+"""Labs: scenarios, exercises, and building the notebooks."""

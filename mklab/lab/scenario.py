@@ -6,10 +6,10 @@ A :class:`Scenario` is a driver for the pictures: it can be run at once or step 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mklab.errors import MklabError
+from mklab.errors import MklabError, require
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.layout import HOST_END
-from mklab.machine.machine import Machine
+from mklab.machine.machine import MAX_CPUS, Machine
 from mklab.machine.process import Call
 from mklab.recording import Recording
 from mklab.trace import (
@@ -71,8 +71,7 @@ class Scenario:
     """
 
     def __init__(self, cpus: int = 4) -> None:
-        if not isinstance(cpus, int) or not 2 <= cpus <= 64:
-            raise ValueError(f"cpus must be 2 to 64 (a second kernel needs a CPU of its own), not {cpus!r}")
+        require("cpus", cpus, 2, MAX_CPUS, " (a second kernel needs a CPU of its own)")
         self._count = cpus
         self.reset()
 

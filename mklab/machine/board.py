@@ -32,9 +32,6 @@ class _Machine(Protocol):
     def pause(self) -> None:
         """Stop the running CPU before its next instruction."""
 
-    def platform_reset(self, why: str, cpu: int | None) -> None:
-        """Reset every CPU."""
-
 
 class Board:
     """The devices, and the engine's way to them.
@@ -45,12 +42,14 @@ class Board:
     Attributes:
         apics: the local APIC of each CPU.
         commands: ICR writes of CPUs, ``(CPU, command)``, that the machine has yet to carry out.
+        reset_request: why the running CPU has asked for a platform reset; empty where it has not.
     """
 
     def __init__(self, machine: _Machine) -> None:
         self._machine = machine
         self.apics = [lapic.LocalApic(cpu.apic_id, self._sender(cpu.index)) for cpu in machine.cpus]
         self.commands: list[tuple[int, lapic.Icr]] = []
+        self.reset_request = ""
         self._consoles: dict[str, Uart] = {}
         self._buses: dict[str, Bus] = {}
 
@@ -95,7 +94,8 @@ class Board:
         current = self._machine.current
         owner = self._machine.cpus[current].owner
         if port == RESET_PORT and value & 4:
-            self._machine.platform_reset(f"CPU {current} wrote {value:#x} to port {port:#x}", current)
+            self.reset_request = f"CPU {current} wrote {value:#x} to port {port:#x}"
+            self._machine.pause()
         elif owner:
             self._bus(owner).write(port, size, value)
 

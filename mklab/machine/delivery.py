@@ -10,7 +10,7 @@ from mklab.machine.memory import PhysicalMemory
 from mklab.machine.paging import walk
 from mklab.machine.registers import CR0, RFLAGS, Registers, Segment
 
-__all__ = ["GuestFault", "TripleFault", "deliver", "error_code_of"]
+__all__ = ["GuestFaultError", "TripleFaultError", "deliver", "error_code_of"]
 
 DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT, STACK_FAULT, PROTECTION, PAGE_FAULT = 8, 10, 11, 12, 13, 14
 _WITH_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17)
@@ -19,7 +19,7 @@ _NAMES = {0: "#DE", 1: "#DB", 3: "#BP", 6: "#UD", 8: "#DF", 10: "#TS", 11: "#NP"
 _CODE, _PRESENT, _CONFORMING = 1 << 11, 1 << 15, 1 << 10
 
 
-class GuestFault(Exception):
+class GuestFaultError(Exception):
     """An exception of the guest, raised while the CPU itself reads tables or pushes a frame.
 
     Attributes:
@@ -38,7 +38,7 @@ class GuestFault(Exception):
         return _NAMES.get(self.vector, f"vector {self.vector}")
 
 
-class TripleFault(Exception):
+class TripleFaultError(Exception):
     """A fault while #DF was being delivered: the CPU shuts down. The message tells the chain."""
 
 
@@ -75,7 +75,7 @@ def deliver(memory: PhysicalMemory, registers: Registers, vector: int, error: in
         The registers at the handler's first instruction; of this event or, where its delivery faulted, of the fault.
 
     Raises:
-        TripleFault: delivery of #DF faulted.
+        TripleFaultError: delivery of #DF faulted.
     """
     event = _Event(vector, error, kind)
     first = vector if kind == "exception" else None
@@ -83,10 +83,10 @@ def deliver(memory: PhysicalMemory, registers: Registers, vector: int, error: in
     while True:
         try:
             return _enter(memory, registers, event)
-        except GuestFault as fault:
+        except GuestFaultError as fault:
             chain.append(f"{fault.name} ({fault.why})")
             if event.kind == "exception" and event.vector == DOUBLE_FAULT:
-                raise TripleFault(", then ".join(chain)) from None
+                raise TripleFaultError(", then ".join(chain)) from None
             if fault.vector == PAGE_FAULT:
                 registers = replace(registers, cr2=fault.linear)
             if _doubles(first, fault.vector):
@@ -111,10 +111,10 @@ def _enter(memory: PhysicalMemory, registers: Registers, event: _Event) -> Regis
         return _enter_long(memory, registers, event)
     index = event.vector * 8 + 2 + event.external
     if event.vector * 8 + 7 > registers.idtr.limit:
-        raise GuestFault(
+        raise GuestFaultError(
             PROTECTION, index, f"vector {event.vector:#x} lies beyond the IDT's limit {registers.idtr.limit:#x}"
         )
-    raise TripleFault(
+    raise TripleFaultError(
         f"vector {event.vector:#x} in 32-bit protected mode, which mklab does not deliver (docs/fidelity.md)"
     )
 
@@ -122,7 +122,7 @@ def _enter(memory: PhysicalMemory, registers: Registers, event: _Event) -> Regis
 def _enter_real(memory: PhysicalMemory, registers: Registers, event: _Event) -> Registers:
     if event.vector * 4 + 3 > registers.idtr.limit:
         why = f"vector {event.vector:#x} lies beyond the interrupt vector table's limit {registers.idtr.limit:#x}"
-        raise GuestFault(PROTECTION, 0, why)
+        raise GuestFaultError(PROTECTION, 0, why)
     offset, selector = struct.unpack("<HH", _read(memory, registers, registers.idtr.base + event.vector * 4, 4))
     stack = registers.rsp
     for value in (registers.rflags, registers.cs.selector, registers.rip):
@@ -141,18 +141,18 @@ def _enter_real(memory: PhysicalMemory, registers: Registers, event: _Event) -> 
 def _enter_long(memory: PhysicalMemory, registers: Registers, event: _Event) -> Registers:
     index = event.vector * 8 + 2 + event.external
     if event.vector * 16 + 15 > registers.idtr.limit:
-        raise GuestFault(
+        raise GuestFaultError(
             PROTECTION, index, f"vector {event.vector:#x} lies beyond the IDT's limit {registers.idtr.limit:#x}"
         )
     gate = _read(memory, registers, registers.idtr.base + event.vector * 16, 16)
     low, selector, ist, kind, middle, high = struct.unpack("<HHBBHI4x", gate)
     offset = low | middle << 16 | high << 32
     if kind & 0x1F not in (0xE, 0xF):
-        raise GuestFault(PROTECTION, index, f"the gate of vector {event.vector:#x} has type {kind & 0x1F:#x}")
+        raise GuestFaultError(PROTECTION, index, f"the gate of vector {event.vector:#x} has type {kind & 0x1F:#x}")
     if event.kind == "software" and kind >> 5 & 3 < registers.cpl:
-        raise GuestFault(PROTECTION, index, f"the gate of vector {event.vector:#x} is not for CPL {registers.cpl}")
+        raise GuestFaultError(PROTECTION, index, f"the gate of vector {event.vector:#x} is not for CPL {registers.cpl}")
     if not kind & 0x80:
-        raise GuestFault(NOT_PRESENT, index, f"the gate of vector {event.vector:#x} is not present")
+        raise GuestFaultError(NOT_PRESENT, index, f"the gate of vector {event.vector:#x} is not present")
     code = _code_segment(memory, registers, selector, event)
     cpl = registers.cpl if code.flags & _CONFORMING else code.dpl
     inner = cpl < registers.cpl
@@ -169,7 +169,7 @@ def _enter_long(memory: PhysicalMemory, registers: Registers, event: _Event) -> 
         frame.append(event.error)
     stack -= 8 * len(frame)
     if not -(1 << 47) <= stack - (1 << 64 if stack >> 63 else 0) < 1 << 47:
-        raise GuestFault(STACK_FAULT, event.external, f"the stack pointer {stack:#x} is not canonical")
+        raise GuestFaultError(STACK_FAULT, event.external, f"the stack pointer {stack:#x} is not canonical")
     _write(memory, registers, stack, b"".join(struct.pack("<Q", value) for value in reversed(frame)))
     clear = RFLAGS.TF | RFLAGS.NT | RFLAGS.RF | RFLAGS.VM | (RFLAGS.IF if kind & 0x1F == 0xE else 0)
     code.selector = selector & ~3 | cpl
@@ -179,26 +179,26 @@ def _enter_long(memory: PhysicalMemory, registers: Registers, event: _Event) -> 
 def _code_segment(memory: PhysicalMemory, registers: Registers, selector: int, event: _Event) -> Segment:
     """The 64-bit code segment that a gate names."""
     if selector & ~3 == 0:
-        raise GuestFault(PROTECTION, event.external, f"the gate of vector {event.vector:#x} has a null selector")
+        raise GuestFaultError(PROTECTION, event.external, f"the gate of vector {event.vector:#x} has a null selector")
     table = registers.ldtr if selector & 4 else registers.gdtr
     error = selector & ~3 | event.external
     if (selector | 7) > table.limit:
-        raise GuestFault(PROTECTION, error, f"selector {selector:#x} lies beyond its table's limit {table.limit:#x}")
+        raise GuestFaultError(PROTECTION, error, f"selector {selector:#x} lies beyond its table's limit {table.limit:#x}")
     low, flags = struct.unpack("<II", _read(memory, registers, table.base + (selector & ~7), 8))
     segment = Segment(selector, 0, low & 0xFFFF | flags & 0xF0000, flags & 0xF0FF00)
     if not segment.flags & 1 << 12 or not segment.flags & _CODE or segment.dpl > registers.cpl:
-        raise GuestFault(PROTECTION, error, f"selector {selector:#x} names no code segment for CPL {registers.cpl}")
+        raise GuestFaultError(PROTECTION, error, f"selector {selector:#x} names no code segment for CPL {registers.cpl}")
     if not segment.flags & _PRESENT:
-        raise GuestFault(NOT_PRESENT, error, f"the code segment {selector:#x} is not present")
+        raise GuestFaultError(NOT_PRESENT, error, f"the code segment {selector:#x} is not present")
     if not segment.long or segment.big:
-        raise GuestFault(PROTECTION, error, f"the code segment {selector:#x} is not a 64-bit one")
+        raise GuestFaultError(PROTECTION, error, f"the code segment {selector:#x} is not a 64-bit one")
     return segment
 
 
 def _tss_stack(memory: PhysicalMemory, registers: Registers, offset: int, event: _Event) -> int:
     if offset + 7 > registers.tr.limit:
         why = f"the task state segment ends at {registers.tr.limit:#x}, before its stack pointer at {offset:#x}"
-        raise GuestFault(INVALID_TSS, registers.tr.selector & ~3 | event.external, why)
+        raise GuestFaultError(INVALID_TSS, registers.tr.selector & ~3 | event.external, why)
     stack: int = struct.unpack("<Q", _read(memory, registers, registers.tr.base + offset, 8))[0]
     return stack
 
@@ -212,7 +212,7 @@ def _pieces(memory: PhysicalMemory, registers: Registers, linear: int, size: int
         allowed = found.writable or not registers.cr0 & CR0.WP
         if found.paddr is None or (write and not allowed):
             error = (found.paddr is not None) | write << 1
-            raise GuestFault(PAGE_FAULT, error, f"no mapping to {'store' if write else 'read'} at {linear:#x}", linear)
+            raise GuestFaultError(PAGE_FAULT, error, f"no mapping to {'store' if write else 'read'} at {linear:#x}", linear)
         pieces.append((found.paddr, part))
         linear, size = linear + part, size - part
     return pieces

@@ -8,10 +8,8 @@ import ctypes
 import functools
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import capstone
 import unicorn
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
@@ -19,12 +17,13 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from mklab.errors import MklabError
 from mklab.machine.context import ContextLayout
+from mklab.machine.decode import how_it_repeats
+from mklab.machine.execution import Count, Exit, Platform
 from mklab.machine.layout import APIC_BASE, APIC_SIZE, PHYSICAL_ADDRESS_BITS
 from mklab.machine.memory import PhysicalMemory
-from mklab.machine.paging import walk
 from mklab.machine.registers import CR0, GPRS, RFLAGS, Registers, Segment
 
-__all__ = ["Engine", "Exit", "Platform", "native_cpuid"]
+__all__ = ["Engine", "native_cpuid", "probe_context"]
 
 _CPU_MODEL = x86.UC_CPU_X86_NEHALEM
 """Nehalem has no RDRAND, which Unicorn would answer from the real machine: runs would differ."""
@@ -51,49 +50,6 @@ _X87 = tuple(getattr(x86, f"UC_X86_REG_FP{i}") for i in range(8))
 _X87_CONTROL = (x86.UC_X86_REG_FPCW, x86.UC_X86_REG_FPSW, x86.UC_X86_REG_FPTAG, x86.UC_X86_REG_MXCSR)
 
 
-class Platform(Protocol):
-    """What the engine asks of the machine around it, while a CPU executes."""
-
-    def apic_read(self, offset: int) -> int:
-        """The running CPU reads its local APIC."""
-
-    def apic_write(self, offset: int, value: int) -> None:
-        """The running CPU writes its local APIC."""
-
-    def absent(self, paddr: int, write: bool) -> None:
-        """The running CPU reaches a physical address where nothing is."""
-
-    def port_read(self, port: int, size: int) -> int:
-        """The running CPU executes IN."""
-
-    def port_write(self, port: int, size: int, value: int) -> None:
-        """The running CPU executes OUT."""
-
-    def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
-        """EAX, EBX, ECX, EDX of CPUID on the running CPU."""
-
-    def timestamp(self) -> int:
-        """The time stamp counter."""
-
-
-@dataclass(frozen=True)
-class Exit:
-    """Why the engine stopped.
-
-    Attributes:
-        executed: instructions begun; each iteration of a REP counts, and so does an instruction that faults.
-        reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: :meth:`Engine.stop` or the watch;
-            ``absent``: an instruction fetch where there is no memory.
-        vector, error, software: the exception, its error code (0 where it has none), whether INT n raised it.
-    """
-
-    executed: int
-    reason: str
-    vector: int = 0
-    error: int = 0
-    software: bool = False
-
-
 class Engine:
     """Executes the CPUs' code, one CPU at a time.
 
@@ -114,8 +70,6 @@ class Engine:
         self._peeked = ctypes.c_uint64()
         self._stale: list[tuple[int, int]] = []
         self._count = Count(0, None)
-        self._decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-        self._decoder.detail = True
         memory.on_write = self._written
         self._map()
         self._hook()
@@ -186,6 +140,9 @@ class Engine:
     def registers(self, cpu: int) -> Registers:
         """The registers of ``cpu``."""
         self.enter(cpu)
+        return self._running_registers()
+
+    def _running_registers(self) -> Registers:
         return self._layout.read(self._save_scratch(), self._uc.reg_read(x86.UC_X86_REG_RFLAGS))
 
     def set_registers(self, cpu: int, registers: Registers) -> None:
@@ -301,36 +258,12 @@ class Engine:
         """
         count = self._count
         if (address, count.left) != count.repeat:
-            count.repeats = self._repeats(address)
+            count.repeats = how_it_repeats(self._memory, self._running_registers(), address)
         rcx = self._uc.reg_read(x86.UC_X86_REG_RCX)
         restarted = not count.repeats or (count.repeats == "rep" and rcx == count.rcx)
         count.rcx = rcx
         count.repeat = (address, count.left - (not restarted))
         return restarted
-
-    def _repeats(self, address: int) -> str:
-        """How the instruction at a linear address may follow itself: ``rep``, ``branch``, or not at all."""
-        blob = self._save_scratch()
-        registers = self._layout.read(blob, self._uc.reg_read(x86.UC_X86_REG_RFLAGS))
-        code = b"".join(self._byte(registers, address + i) for i in range(15))
-        mode = (
-            capstone.CS_MODE_64
-            if registers.cs.long
-            else capstone.CS_MODE_32
-            if registers.cs.big
-            else capstone.CS_MODE_16
-        )
-        self._decoder.mode = mode
-        for instruction in self._decoder.disasm(code, address, 1):
-            if instruction.mnemonic.startswith("rep"):
-                return "rep"
-            branches = (capstone.CS_GRP_JUMP, capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_IRET)
-            return "branch" if any(instruction.group(group) for group in branches) else ""
-        return ""
-
-    def _byte(self, registers: Registers, linear: int) -> bytes:
-        paddr = walk(self._memory, registers, linear).paddr
-        return self._memory.read(paddr, 1) if paddr is not None and self._memory.contains(paddr) else b""
 
     def _on_exception(self, _uc: int, vector: int, _data: int) -> None:
         self._count.vector = vector
@@ -346,7 +279,8 @@ class Engine:
 
     def _drop_stale(self) -> None:
         """Forget what was translated from bytes that Python has written since."""
-        stale, self._stale = self._stale, []
+        stale = list(self._stale)
+        self._stale.clear()
         if not stale:
             return
         if max(end for _, end in stale) >= _UNPAGED_LIMIT or sum(end - start for start, end in stale) > _DROP_LIMIT:
@@ -407,40 +341,12 @@ class Engine:
         return self._on_rdtsc(uc, data)
 
 
-class Count:
-    """One call of :meth:`Engine.run`: what is allowed, what was done, and why it ends.
-
-    Attributes:
-        left: instructions still allowed.
-        last: linear address of the last instruction begun.
-        asked, refused: a stop was asked for; the hook refused an instruction.
-        repeat, repeats, rcx: the last instruction that followed itself, how it may, and RCX then.
-        vector, error: an exception of the guest; a failure in a callback of ours.
-    """
-
-    def __init__(self, budget: int, watch: Callable[[int], bool] | None) -> None:
-        self.budget = self.left = budget
-        self.watch = watch
-        self.last = -1
-        self.asked = self.refused = False
-        self.repeat: tuple[int, int] = (-1, -1)
-        self.repeats = ""
-        self.rcx = -1
-        self.vector: int | None = None
-        self.error: BaseException | None = None
-
-    @property
-    def executed(self) -> int:
-        """Instructions begun."""
-        return self.budget - self.left
-
-
 def _part(value: int, byte: int, size: int) -> int:
     return value >> 8 * byte & (1 << 8 * size) - 1
 
 
 def _open() -> Any:
-    uc = unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
+    uc: Any = unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
     uc.ctl_set_cpu_model(_CPU_MODEL)
     uc.ctl_set_tcg_buffer_size(16 << 20)
     # Without exits, `until` is not translated through the guest's page tables at each return.

@@ -15,6 +15,16 @@ __all__ = ["NMI_VECTOR", "InterruptBus"]
 NMI_VECTOR = 2
 
 
+class _Power(Protocol):
+    """What the bus needs of :class:`mklab.machine.power.Power`."""
+
+    def init(self, cpu: Cpu, sender: int | None) -> None:
+        """INIT reaches a CPU."""
+
+    def sipi(self, cpu: Cpu, vector: int) -> None:
+        """A SIPI starts a CPU."""
+
+
 class _Machine(Protocol):
     """What the bus needs of the machine."""
 
@@ -33,11 +43,9 @@ class _Machine(Protocol):
     def observe(self, what: str, cpu: int, vector: int, sender: int | None) -> None:
         """Tell the kernels' observers."""
 
-    def init_cpu(self, cpu: Cpu, sender: int | None) -> None:
-        """INIT reaches a CPU."""
-
-    def start_cpu(self, cpu: Cpu, vector: int) -> None:
-        """A SIPI starts a CPU."""
+    @property
+    def power(self) -> "_Power":
+        """How CPUs begin."""
 
 
 class InterruptBus:
@@ -91,7 +99,7 @@ class InterruptBus:
         elif icr.delivery == "nmi":
             self._nmi(cpu, sender)
         elif icr.delivery == "init" and icr.level_assert:
-            self._machine.init_cpu(cpu, sender)
+            self._machine.power.init(cpu, sender)
         elif icr.delivery == "sipi":
             self._sipi(cpu, sender, icr.vector)
         else:
@@ -131,7 +139,7 @@ class InterruptBus:
             self._machine.emit(Ignored, cpu.index, from_cpu=sender, what=f"SIPI {vector:#x}", why=why)
             return
         self._machine.emit(Sipi, cpu.index, from_cpu=sender, vector=vector)
-        self._machine.start_cpu(cpu, vector)
+        self._machine.power.sipi(cpu, vector)
 
     # Receiving
 

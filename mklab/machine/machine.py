@@ -1,39 +1,36 @@
 """The machine: CPUs, memory, local APICs and serial ports put together, run as a schedule decides."""
 
-import contextlib
 import copy
 import hashlib
 import json
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mklab.errors import KexecError
-from mklab.machine import cpuid, lapic
+from mklab.errors import KexecError, require
+from mklab.machine import lapic
 from mklab.machine.board import Board
 from mklab.machine.cpu import Cpu, CpuState
-from mklab.machine.delivery import TripleFault, deliver, error_code_of
-from mklab.machine.engine import Engine, Exit, native_cpuid
+from mklab.machine.delivery import TripleFaultError, deliver, error_code_of
+from mklab.machine.engine import Engine
+from mklab.machine.execution import Exit
+from mklab.machine.interruptible import Interruptible
 from mklab.machine.interrupts import InterruptBus
 from mklab.machine.layout import APIC_BASE, APIC_SIZE, DEFAULT_RAM
 from mklab.machine.memory import PhysicalMemory, Range
 from mklab.machine.ownership import Image, Observation
+from mklab.machine.power import Power
 from mklab.machine.process import Call, KernelFunction
-from mklab.machine.registers import CR0, EFER, RFLAGS, Registers, Segment, reset_registers
+from mklab.machine.registers import RFLAGS, Registers
 from mklab.machine.schedule import RoundRobin, Schedule
 from mklab.trace import (
     ConsoleByte,
     Delivered,
     Fault,
     Halted,
-    Init,
     Input,
     Planned,
-    PlatformReset,
     Printk,
-    Shutdown,
     Slice,
     Step,
     Trace,
@@ -51,7 +48,8 @@ class Stop:
 
     Attributes:
         reason: ``until``: the predicate held; ``idle``: every CPU waits and nothing can wake one; ``budget``: the
-            instructions allowed were used; ``shutdown``: the last running CPU shut down; ``reset``: the platform was reset.
+            instructions allowed were used; ``shutdown``: the last running CPU shut down; ``reset``: the platform was
+            reset.
         cpu: the CPU concerned, or None.
         detail: what happened and where, in words.
     """
@@ -89,8 +87,7 @@ class Machine:
         apic_ids: Sequence[int] | None = None,
         on_shutdown: str = "reset",
     ) -> None:
-        if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
-            raise ValueError(f"cpus must be 1 to {MAX_CPUS}, not {cpus!r}")
+        require("cpus", cpus, 1, MAX_CPUS)
         ids = list(range(cpus)) if apic_ids is None else list(apic_ids)
         if len(ids) != cpus or len(set(ids)) != cpus or not all(0 <= one < 255 for one in ids):
             raise ValueError(f"apic_ids must be {cpus} different numbers from 0 to 254, not {ids!r}")
@@ -111,11 +108,10 @@ class Machine:
         self.board = Board(self)
         self.current = 0
         self._running = False
-        self._interrupted = False
         self.engine = Engine(self.memory, self.board, cpus)
+        self._interruptible = Interruptible(self.engine.stop)
         self._observation = Observation(self, self.engine, self._interrupts)
-        for cpu in self.cpus:
-            self.engine.set_registers(cpu.index, reset_registers(cpuid.signature(native_cpuid())))
+        self.power = Power(self, self.engine, self._observation)
 
     # Acts from outside
 
@@ -165,8 +161,7 @@ class Machine:
         return call
 
     def _check(self, cpu: int) -> None:
-        if not isinstance(cpu, int) or not 0 <= cpu < len(self.cpus):
-            raise ValueError(f"cpu must be 0 to {len(self.cpus) - 1}, not {cpu!r}")
+        require("cpu", cpu, 0, len(self.cpus) - 1)
 
     # Looking
 
@@ -202,16 +197,15 @@ class Machine:
         ``until`` is asked between slices. Ctrl-C ends the run between two instructions and raises KeyboardInterrupt;
         the machine can go on afterwards.
         """
-        if not isinstance(budget, int) or budget < 1:
-            raise ValueError(f"budget must be a positive number of instructions, not {budget!r}")
+        require("budget", budget, 1, 1 << 62, " instructions")
         end = self.time + budget
-        with self._interruptible():
+        with self._interruptible:
             while True:
                 if self.stopped:
                     return self.stopped
                 if until is not None and until(self):
                     return Stop("until", None, "the condition holds")
-                if self._interrupted:
+                if self._interruptible.requested:
                     raise KeyboardInterrupt
                 if self.time >= end:
                     return Stop("budget", self.current, f"{budget} instructions executed; {self._where(self.current)}")
@@ -274,8 +268,15 @@ class Machine:
             if self.board.commands:
                 stop = "ipi"
                 break
+            if self._interruptible.requested:
+                stop = "asked"
+            if self._interruptible.requested or self.board.reset_request or self.stopped:
+                break
         for sender, icr in self.board.take_commands():
             self._interrupts.send(sender, icr)
+        if self.board.reset_request:
+            why, self.board.reset_request = self.board.reset_request, ""
+            self.power.reset_platform(why, cpu.index)
         if cpu.state is CpuState.HALTED and stop == "budget":
             stop = "halt"
         elif cpu.state is CpuState.SHUTDOWN:
@@ -300,7 +301,9 @@ class Machine:
             self._exception(cpu, leave)
         elif leave.reason == "absent":
             registers = self.engine.registers(cpu.index)
-            self._shut_down(cpu, f"it fetched an instruction at {registers.linear_rip:#x}, where there is no memory")
+            self.power.shut_down(
+                cpu, f"it fetched an instruction at {registers.linear_rip:#x}, where there is no memory"
+            )
 
     def _exception(self, cpu: Cpu, leave: Exit) -> None:
         registers = self.engine.registers(cpu.index)
@@ -323,8 +326,8 @@ class Machine:
     def _deliver(self, cpu: Cpu, registers: Registers, vector: int, error: int | None, kind: str) -> None:
         try:
             entered = deliver(self.memory, registers, vector, error, kind)
-        except TripleFault as fault:
-            self._shut_down(cpu, f"triple fault at {registers.linear_rip:#x}: {fault}")
+        except TripleFaultError as fault:
+            self.power.shut_down(cpu, f"triple fault at {registers.linear_rip:#x}: {fault}")
             return
         self.engine.set_registers(cpu.index, entered)
         source = "exception" if kind == "software" else kind
@@ -349,50 +352,8 @@ class Machine:
         for observer in self.observers.values():
             observer(what, cpu, vector, sender)
 
-    def _shut_down(self, cpu: Cpu, why: str) -> None:
-        cpu.state = CpuState.SHUTDOWN
-        self.emit(Shutdown, cpu.index, why=why)
-        if self.on_shutdown == "reset":
-            self.platform_reset(f"CPU {cpu.index} shut down: {why}", cpu.index)
-
-    def platform_reset(self, why: str, cpu: int | None = None) -> None:
-        """Reset every CPU, whoever owns it, as the reset line of a PC does; RAM keeps its contents."""
-        self.emit(PlatformReset, cpu, why=why)
-        for one in self.cpus:
-            self.engine.set_registers(one.index, reset_registers(cpuid.signature(native_cpuid())))
-            self.apics[one.index].reset()
-            one.nmi_pending = False
-            self._observation.note_mode(one, "real")
-            self._observation.disown(one)
-            one.state = CpuState.WAIT_FOR_SIPI
-        self.calls.clear()
-        self.stopped = Stop("reset", cpu, f"{why}. The platform was reset, every kernel with it: boot a host again.")
-        self.engine.stop()
-
-    # Start-up, as the interrupt bus asks for it
-
-    def init_cpu(self, cpu: Cpu, sender: int | None) -> None:
-        """INIT reaches ``cpu``: APs wait for a SIPI, the BSP restarts at the reset vector."""
-        self.emit(Init, cpu.index, from_cpu=sender)
-        before = self.engine.registers(cpu.index)
-        self.engine.set_registers(cpu.index, reset_registers(cpuid.signature(native_cpuid()), before.cr0))
-        self.apics[cpu.index].reset()
-        cpu.nmi_pending = False
-        cpu.state = CpuState.RUNNING if cpu.bsp else CpuState.WAIT_FOR_SIPI
-        self.calls[:] = [call for call in self.calls if call.cpu != cpu.index]
-        self._observation.note_mode(cpu, "real")
-        self._observation.disown(cpu)
-
-    def start_cpu(self, cpu: Cpu, vector: int) -> None:
-        """A SIPI starts ``cpu`` in real mode at ``vector << 12``."""
-        registers = self.engine.registers(cpu.index)
-        registers.cs = Segment(vector << 8, vector << 12, 0xFFFF, registers.cs.flags)
-        registers.rip = 0
-        self.engine.set_registers(cpu.index, registers)
-        cpu.state = CpuState.RUNNING
-
     def store(self, cpu: int, paddr: int, value: int) -> None:
-        """``cpu`` stores 32 bits at ``paddr``, as its kernel's process context does: in RAM or in its APIC's registers."""
+        """``cpu`` stores 32 bits at ``paddr`` (RAM or its APIC) on behalf of its kernel's process context."""
         self._check(cpu)
         if APIC_BASE <= paddr < APIC_BASE + APIC_SIZE:
             self.board.write_apic(cpu, paddr - APIC_BASE, value)
@@ -403,42 +364,15 @@ class Machine:
         """A line of a kernel's log, from its process context."""
         self.emit(Printk, self.current, kernel=kernel, text=text)
 
-    def pause(self) -> None:
-        """Stop the running CPU before its next instruction."""
-        self.engine.stop()
+    def stop_for_good(self, reason: str, cpu: int | None, detail: str) -> None:
+        """Nothing runs any more, until a kernel is entered anew."""
+        self.stopped = Stop(reason, cpu, detail)
 
-    def hand_over(self, cpu: int, entry: int, stack: int, boot_params: int, cr3: int) -> None:
-        """Enter a kernel in 64-bit mode, as a boot loader does (Linux's "64-bit Boot Protocol")."""
-        self._check(cpu)
-        registers = Registers(
-            cs=Segment(0x10, 0, 0xFFFFFFFF, 0xAF9B00),
-            rip=entry,
-            rsp=stack,
-            rsi=boot_params,
-            cr0=CR0.PG | CR0.PE | CR0.ET,
-            cr3=cr3,
-            cr4=1 << 5,
-            efer=EFER.LME | EFER.LMA,
-        )
-        for name in ("ds", "es", "ss", "fs", "gs"):
-            setattr(registers, name, Segment(0x18, 0, 0xFFFFFFFF, 0xCF9300))
+    def enter_kernel(self, cpu: int, registers: Registers) -> None:
+        """Let ``cpu`` enter a kernel with ``registers`` (see :func:`mklab.machine.power.entry_registers`)."""
         self.stopped = None
         self.patch_registers(cpu, registers)
 
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """While the machine runs, Ctrl-C asks for a stop between two instructions instead of breaking off anywhere."""
-        self._interrupted = False
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(_signal: int, _frame: object) -> None:
-            self._interrupted = True
-            self.engine.stop()
-
-        before = signal.signal(signal.SIGINT, ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+    def pause(self) -> None:
+        """Stop the running CPU before its next instruction."""
+        self.engine.stop()

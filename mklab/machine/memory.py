@@ -32,7 +32,7 @@ class PhysicalMemory:
 
     def __init__(self, ranges: Iterable[Range]) -> None:
         self.ranges = sorted(ranges)
-        self.on_write: Callable[[int, int], None] = lambda start, end: None
+        self.on_write: Callable[[int, int], None] = _nobody_listens
         self._buffers: list[tuple[int, int, mmap.mmap]] = []
         end = 0
         if not self.ranges:
@@ -120,3 +120,7 @@ class PhysicalMemory:
                 offset = int(address, 16) - start
                 buffer[offset : offset + PAGE] = zlib.decompress(base64.b64decode(page))
             self.on_write(start, end)
+
+
+def _nobody_listens(_start: int, _end: int) -> None:
+    """No engine has mapped the memory yet."""

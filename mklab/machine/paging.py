@@ -49,7 +49,7 @@ def walk(memory: PhysicalMemory, registers: Registers, linear: int) -> PageWalk:
     table = registers.cr3 & (_ADDRESS if width == 8 else 0xFFFFF000)
     if len(levels) == 3:
         table = registers.cr3 & 0xFFFFFFE0
-    entries = []
+    entries: list[tuple[str, int, int]] = []
     writable = True
     for name, shift, bits in levels:
         at = table + (linear >> shift & (1 << bits) - 1) * width

@@ -138,7 +138,9 @@ class Registers:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Registers":
         """The inverse of :meth:`to_dict`."""
-        values = {name: Segment(**value) if isinstance(value, dict) else value for name, value in data.items()}
+        values: dict[str, Any] = {
+            name: Segment(**value) if isinstance(value, dict) else value for name, value in data.items()
+        }
         return cls(**values)
 
 

@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from mklab.errors import require
+
 __all__ = ["RoundRobin", "Schedule"]
+
+_LONGEST = 100_000_000
+"""A slice cannot be looked into: from here on, stopping it would take minutes."""
 
 
 class Schedule(Protocol):
@@ -27,8 +32,7 @@ class RoundRobin:
     """
 
     def __init__(self, quantum: int = 1000) -> None:
-        if not isinstance(quantum, int) or quantum < 1:
-            raise ValueError(f"quantum must be a positive number of instructions, not {quantum!r}")
+        require("quantum", quantum, 1, _LONGEST, " instructions")
         self.quantum = quantum
         self._last = -1
 

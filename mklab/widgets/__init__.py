@@ -1,1 +1,1 @@
-""""""
+"""Pictures of a recording, for notebooks and static pages."""

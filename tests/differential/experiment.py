@@ -6,6 +6,7 @@ trampoline's bytes. So whatever differs from the pattern afterwards is the tramp
 
 import functools
 import io
+import struct
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -46,6 +47,7 @@ PATTERN = b"\xdd"
 BANK = 2 << 20
 """Bytes of RAM at an entry from 4 GiB on."""
 RECORD_ADDRESS = 0x2100000
+MAILBOX = 0x2200000
 
 _HERE = Path(__file__).parent
 _SECTIONS = """
@@ -99,26 +101,33 @@ class Experiment:
         assert not any(self.blob[end:]), "behind its data the trampoline is all zeros"
         return (PATTERN * TRAMPOLINE + self.blob[:end]).ljust(LOW_MEMORY, PATTERN)
 
-    @functools.cached_property
+    @property
     def contents(self) -> dict[int, bytes]:
         """What lies in memory when the BSP comes out of reset, by physical address."""
-        symbols = guest.trampoline().symbols
-        values = {
-            "payload_entry": self.entry,
-            "boot_params": BOOT_PARAMS,
-            "trampoline_page": TRAMPOLINE >> 12,
-            "kernel_phys_addr": TRAMPOLINE + symbols["kernel_phys_addr"],
-            "boot_params_phys_addr": TRAMPOLINE + symbols["boot_params_phys_addr"],
-            **{f"record_{name}": RECORD_ADDRESS + offset for name, offset in RECORD.offsets.items()},
-        }
-        script = "".join(f"{name} = {value:#x};\n" for name, value in values.items()) + _SECTIONS
-        sources = {name: (_HERE / name).read_text() for name in ("reset.S", "payload.S")}
-        elf = ELFFile(io.BytesIO(build(sources, script, movable=False)))
+        code = _build()
         return {
             0: self.low_memory,
-            ROM: elf.get_section_by_name(".rom").data(),
-            self.entry: elf.get_section_by_name(".payload").data(),
+            MAILBOX: struct.pack("<2Q", self.entry, BOOT_PARAMS),
+            ROM: code[".rom"],
+            self.entry: code[".payload"],
         }
+
+
+@functools.cache
+def _build() -> dict[str, bytes]:
+    """``reset.S`` and ``payload.S`` as machine code, by section; the payload runs wherever it lies."""
+    symbols = guest.trampoline().symbols
+    values = {
+        "mailbox": MAILBOX,
+        "trampoline_page": TRAMPOLINE >> 12,
+        "kernel_phys_addr": TRAMPOLINE + symbols["kernel_phys_addr"],
+        "boot_params_phys_addr": TRAMPOLINE + symbols["boot_params_phys_addr"],
+        **{f"record_{name}": RECORD_ADDRESS + offset for name, offset in RECORD.offsets.items()},
+    }
+    script = "".join(f"{name} = {value:#x};\n" for name, value in values.items()) + _SECTIONS
+    sources = {name: (_HERE / name).read_text() for name in ("reset.S", "payload.S")}
+    elf = ELFFile(io.BytesIO(build(sources, script, movable=False)))
+    return {name: elf.get_section_by_name(name).data() for name in (".rom", ".payload")}
 
 
 @dataclass(frozen=True)
@@ -161,5 +170,5 @@ def run_on_model(experiment: Experiment) -> Outcome:
         ended="done" if stop.reason == "idle" else "reset",
         low=machine.memory.read(0, LOW_MEMORY),
         record=fields_of(machine.memory.read(RECORD_ADDRESS, RECORD.size)),
-        segments={name: astuple(getattr(registers, name)) for name in SEGMENTS},
+        segments={name: astuple(getattr(registers, name)) for name in (*SEGMENTS, "tr", "ldtr")},
     )

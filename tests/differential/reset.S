@@ -5,9 +5,9 @@
  *
  * Contract
  *   Placed    at 0xffff0000, 64 KiB: the BSP comes out of reset at 0xfffffff0, in real mode.
- *   In        the trampoline and the payload lie in RAM. The linker script gives what is not defined here.
- *   Out       payload_entry and boot_params written into the trampoline, CPU 1 started; when record_done is set, a 1 is
- *             written to port 0x505 (QEMU's pvpanic device; no device on the model), and the BSP halts.
+ *   In        the trampoline and the payload lie in RAM; mailbox: where the payload is, and boot_params.
+ *   Out       both written into the trampoline, CPU 1 started; when record_done is set, a 1 is written to port 0x505
+ *             (QEMU's pvpanic device; nothing on the model), and the BSP halts.
  */
 
 #define APIC_SVR	0xfee000f0
@@ -32,10 +32,10 @@ start_32:
 	movl	%eax, boot_params_phys_addr + 4
 
 	orl	$0x100, APIC_SVR
-	xorl	%esi, %esi
+	movl	$commands, %esi
 next_command:
 	movl	$0x01000000, APIC_ICR2		/* to APIC id 1 */
-	movl	commands(, %esi, 4), %eax
+	movl	(%esi), %eax
 	movl	%eax, APIC_ICR
 1:	pause
 	testl	$(1 << 12), APIC_ICR		/* delivery status: pending */
@@ -46,8 +46,8 @@ next_command:
 	rdtsc
 	subl	%ecx, %eax
 	js	1b
-	incl	%esi
-	cmpl	$4, %esi
+	addl	$4, %esi
+	cmpl	$gdt, %esi			/* behind the last command */
 	jb	next_command
 
 1:	pause
@@ -60,8 +60,6 @@ next_command:
 	hlt
 	jmp	1b
 
-mailbox:
-	.quad	payload_entry, boot_params
 commands:					/* INIT asserted, de-asserted, and two SIPIs */
 	.long	0xc500, 0x8500, 0x600 + trampoline_page, 0x600 + trampoline_page
 gdt:
