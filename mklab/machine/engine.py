@@ -68,6 +68,7 @@ class Engine:
         self._keep: list[Any] = []
         self._current: int | None = None
         self._peeked = ctypes.c_uint64()
+        self._peeked_at = ctypes.byref(self._peeked)
         self._stale: list[tuple[int, int]] = []
         self._count = Count(0, None)
         memory.on_write = self._written
@@ -162,7 +163,7 @@ class Engine:
         return bool(self._peek(x86.UC_X86_REG_RFLAGS) & RFLAGS.IF)
 
     def _peek(self, name: int) -> int:
-        uclib.uc_reg_read(self._handle, name, ctypes.byref(self._peeked))
+        uclib.uc_reg_read(self._handle, name, self._peeked_at)
         return self._peeked.value
 
     def extended(self, cpu: int) -> dict[str, list[Any]]:
@@ -201,10 +202,7 @@ class Engine:
             watch: called with the linear address before each instruction; True stops before it.
         """
         self.enter(cpu)
-        if self._stale:
-            self._uc.ctl_flush_tb()
-            self._peeked = ctypes.c_uint64()
-        self._stale: list[tuple[int, int]] = []
+        self._drop_stale()
         self._count = Count(budget, watch)
         failure = None
         try:
@@ -259,7 +257,7 @@ class Engine:
         count = self._count
         if (address, count.left) != count.repeat:
             count.repeats = how_it_repeats(self._memory, self._running_registers(), address)
-        rcx = self._uc.reg_read(x86.UC_X86_REG_RCX)
+        rcx = self._peek(x86.UC_X86_REG_RCX)
         restarted = not count.repeats or (count.repeats == "rep" and rcx == count.rcx)
         count.rcx = rcx
         count.repeat = (address, count.left - (not restarted))
@@ -280,9 +278,9 @@ class Engine:
     def _drop_stale(self) -> None:
         """Forget what was translated from bytes that Python has written since."""
         stale = list(self._stale)
-        self._stale.clear()
         if not stale:
             return
+        self._stale.clear()
         if max(end for _, end in stale) >= _UNPAGED_LIMIT or sum(end - start for start, end in stale) > _DROP_LIMIT:
             self._uc.ctl_flush_tb()
             return
