@@ -47,3 +47,23 @@ def lab(port: int | None, jupyter_args: tuple[str, ...]) -> None:
     from mklab.lab.serve import serve
 
     serve(port, jupyter_args)
+
+
+@main.command()
+@click.option("--cpus", type=click.IntRange(2, 64), default=4, show_default=True, help="How many CPUs the machine has.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def demo(cpus: int, as_json: bool) -> None:
+    """Boot a second kernel on a CPU of its own, exchange a message with it, and tell how it went."""
+    import json
+
+    from rich.console import Console
+
+    from mklab.lab.scenario import Scenario
+    from mklab.lab.telling import describe, tell
+
+    scenario = Scenario(cpus)
+    scenario.run()
+    if as_json:
+        click.echo(json.dumps(describe(scenario), indent=2))
+    else:
+        tell(scenario, Console())

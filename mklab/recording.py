@@ -89,7 +89,7 @@ class Ipi:
         vector: its vector; for a SIPI the page it starts at; without meaning for INIT.
         level: ICR's level bit; False for an INIT that is a level de-assert.
         sent: when ICR was written.
-        slot: what lay in the target's slot then, for vector 0xEA.
+        slot: what lay in the target's slot then, for vector 0xEA, and ``slot_seen``: the moment of that look.
         accepted: when it was set in the target's IRR, or when INIT or SIPI took effect.
         merged: whether the bit was set already: two sent, one delivered.
         lost: when it vanished, and ``why``.
@@ -107,6 +107,7 @@ class Ipi:
     level: bool
     sent: Moment
     slot: Slot | None = None
+    slot_seen: Moment | None = None
     accepted: Moment | None = None
     merged: bool = False
     lost: Moment | None = None
@@ -123,17 +124,33 @@ class Ipi:
         """Whether it announces a message between kernels."""
         return self.delivery in ("fixed", "lowest") and self.vector == MULTIKERNEL_VECTOR
 
+    @property
+    def pending(self) -> bool:
+        """Whether it is in the target's IRR (or its NMI latch); INIT and SIPI act at once."""
+        waits = self.accepted is not None and self.delivery not in ("init", "sipi")
+        return waits and self.delivered is None and self.lost is None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more can become of it."""
+        if self.lost or self.ignored or (self.accepted and self.delivery in ("init", "sipi")):
+            return True
+        read = not self.is_message or self.taken is not None or self.overwritten is not None
+        # An NMI is not in service in the local APIC and gets no EOI.
+        return read and (self.eoi is not None or (self.delivery == "nmi" and self.delivered is not None))
+
     def upto(self, event: int) -> "Ipi":
         """The IPI as it stood after event number ``event``."""
 
         def known(moment: Moment | None) -> Moment | None:
             return moment if moment is not None and moment.event <= event else None
 
-        accepted, lost, ignored, taken = map(known, (self.accepted, self.lost, self.ignored, self.taken))
+        slot_seen, accepted, taken = known(self.slot_seen), known(self.accepted), known(self.taken)
+        lost, ignored = known(self.lost), known(self.ignored)
         return replace(
             self,
-            # The slot is looked at just after ICR was written: an event of its own.
-            slot=self.slot if event > self.sent.event else None,
+            slot=self.slot if slot_seen else None,
+            slot_seen=slot_seen,
             accepted=accepted,
             merged=self.merged and accepted is not None,
             lost=lost,
@@ -214,6 +231,7 @@ class Recording:
         self.ipis: list[Ipi] = []
         self.incidents: list[Incident] = []
         self.consoles: dict[str, Console] = {}
+        self._unsettled: list[int] = []  # numbers of IPIs, so that an event need not look at all of them
 
     def __eq__(self, other: object) -> bool:
         """Whether both hold the same history."""
@@ -271,7 +289,7 @@ class Recording:
         for cpu, spans in enumerate(self.spans):
             begun = bisect.bisect_right(spans, event, key=lambda span: span.start.event)
             past.spans[cpu] = [*spans[: begun - 1], replace(spans[begun - 1], end=None)]
-        past.ipis = [ipi.upto(event) for ipi in self.ipis if ipi.sent.event <= event]
+        past._take_ipis(ipi.upto(event) for ipi in self.ipis if ipi.sent.event <= event)
         past.incidents = [incident for incident in self.incidents if incident.at.event <= event]
         consoles = {kernel: console.upto(event) for kernel, console in self.consoles.items()}
         past.consoles = {kernel: console for kernel, console in consoles.items() if console.events}
@@ -356,20 +374,23 @@ class Recording:
     def _note_message(self, event: trace.IpiSent | trace.Message | trace.MessageTaken, at: Moment) -> None:
         match event:
             case trace.IpiSent(cpu=int(sender)):
-                for target in event.targets or [None]:
+                targets: Sequence[int | None] = event.targets or [None]
+                for target in targets:
+                    self._unsettled.append(len(self.ipis))
                     self.ipis.append(Ipi(sender, target, event.delivery, event.vector, event.level, at))
             case trace.Message(cpu=sender, to_cpu=target):
                 slot = Slot(event.slot, event.sender, event.type, event.size, event.payload)
                 for number in self._last_sent():
                     if (self.ipis[number].sender, self.ipis[number].target) == (sender, target):
                         self._overwrite(slot.address, at)
-                        self.ipis[number] = replace(self.ipis[number], slot=slot)
+                        self._update(number, slot=slot, slot_seen=at)
             case trace.MessageTaken(cpu=cpu):
                 slot = Slot(event.slot, event.sender, event.type, event.size, event.payload)
-                for number, ipi in enumerate(self.ipis):
+                for number in list(self._unsettled):
+                    ipi = self.ipis[number]
                     waits = ipi.delivered and ipi.taken is None and ipi.overwritten is None
-                    if ipi.target == cpu and ipi.is_message and waits:
-                        self.ipis[number] = replace(ipi, taken=at, read=slot)
+                    if waits and ipi.is_message and ipi.target == cpu:
+                        self._update(number, taken=at, read=slot)
 
     def _note_interrupt(self, event: trace.Event, at: Moment) -> None:
         match event:
@@ -384,14 +405,15 @@ class Recording:
                 self._arrive(sender, cpu, ignored=at, why=why)
             case trace.Delivered(cpu=int(cpu), vector=vector, source="interrupt" | "nmi"):
                 self._change(cpu, at, state="running")
-                for number, ipi in enumerate(self.ipis):
-                    if self._pending(ipi) and (ipi.target, ipi.vector) == (cpu, vector):
-                        self.ipis[number] = replace(ipi, delivered=at)
+                for number in list(self._unsettled):
+                    ipi = self.ipis[number]
+                    if ipi.pending and (ipi.target, ipi.vector) == (cpu, vector):
+                        self._update(number, delivered=at)
             case trace.Eoi(cpu=cpu, vector=vector):
-                for number, ipi in enumerate(self.ipis):
-                    serves = ipi.delivered and ipi.eoi is None
-                    if serves and (ipi.target, ipi.vector) == (cpu, vector):
-                        self.ipis[number] = replace(ipi, eoi=at)
+                for number in list(self._unsettled):
+                    ipi = self.ipis[number]
+                    if ipi.delivered and ipi.eoi is None and (ipi.target, ipi.vector) == (cpu, vector):
+                        self._update(number, eoi=at)
 
     def _change(self, cpu: int, at: Moment, **values: Any) -> None:
         """End the span of ``cpu`` and begin one with other ``values``, unless it has them already."""
@@ -412,25 +434,30 @@ class Recording:
         """The IPI from ``sender`` reached ``target``. What no IPI caused (an INIT from outside) is in the spans."""
         for number in self._last_sent():
             if (self.ipis[number].sender, self.ipis[number].target) == (sender, target):
-                self.ipis[number] = replace(self.ipis[number], **values)
+                self._update(number, **values)
 
     def _overwrite(self, slot: int, at: Moment) -> None:
         """A message is put into ``slot``: one that was not taken, though its interrupt was accepted, is gone."""
-        for number, ipi in enumerate(self.ipis):
-            waits = ipi.accepted and ipi.lost is None and ipi.taken is None and ipi.overwritten is None
+        for number in list(self._unsettled):
+            ipi = self.ipis[number]
+            waits = ipi.accepted and ipi.taken is None and ipi.overwritten is None
             if waits and ipi.slot is not None and ipi.slot.address == slot:
-                self.ipis[number] = replace(ipi, overwritten=at)
+                self._update(number, overwritten=at)
 
-    def _forget_pending(self, cpus: Iterable[int], at: Moment, why: str) -> None:
+    def _forget_pending(self, cpus: Sequence[int | None], at: Moment, why: str) -> None:
         """The local APICs of ``cpus`` are reset: what was pending in them is lost."""
-        for number, ipi in enumerate(self.ipis):
-            if self._pending(ipi) and ipi.target in cpus:
-                self.ipis[number] = replace(ipi, lost=at, why=why)
+        for number in list(self._unsettled):
+            if self.ipis[number].pending and self.ipis[number].target in cpus:
+                self._update(number, lost=at, why=why)
 
-    @staticmethod
-    def _pending(ipi: Ipi) -> bool:
-        """Whether the interrupt is in the target's IRR (or its NMI latch): INIT and SIPI never wait."""
-        return bool(ipi.accepted) and ipi.delivery not in ("init", "sipi") and not (ipi.delivered or ipi.lost)
+    def _update(self, number: int, **values: Any) -> None:
+        self.ipis[number] = replace(self.ipis[number], **values)
+        if self.ipis[number].settled and number in self._unsettled:
+            self._unsettled.remove(number)
+
+    def _take_ipis(self, ipis: Iterable[Ipi]) -> None:
+        self.ipis = list(ipis)
+        self._unsettled = [number for number, ipi in enumerate(self.ipis) if not ipi.settled]
 
     # Files
 
@@ -461,7 +488,7 @@ class Recording:
         recording = cls(data["apic_ids"])
         recording.times = data["times"]
         recording.spans = [[_revive(Span, span) for span in spans] for spans in data["spans"]]
-        recording.ipis = [_revive(Ipi, ipi) for ipi in data["ipis"]]
+        recording._take_ipis(_revive(Ipi, ipi) for ipi in data["ipis"])
         recording.incidents = [_revive(Incident, incident) for incident in data["incidents"]]
         recording.consoles = {kernel: Console(**console) for kernel, console in data["consoles"].items()}
         return recording

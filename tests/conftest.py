@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 from mklab.doctor import TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL_CACHE = ROOT / ".cache" / "kernel"
+
+
+# Examples have no time limit, since no test asserts a duration; under CI each run tries the same ones.
+settings.register_profile("mklab", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("mklab")
 
 
 def _missing(what: str) -> NoReturn:

@@ -7,6 +7,7 @@ The Pythons are stand-ins, scripts that answer the one question that setup.sh as
 import ast
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -103,16 +104,25 @@ def test_the_version_check_is_right_and_old_pythons_can_read_it(repository: Path
         assert (done.returncode, done.stdout) == (status, ".".join(map(str, version)))
 
 
-def test_an_environment_that_is_up_to_date_is_left_alone(repository: Path) -> None:
-    """The one that the tests run in, where that is .venv."""
-    stamp = repository / ".venv/mklab-setup"
+def test_an_environment_is_current_until_the_lock_or_the_folder_changes(repository: Path, tmp_path: Path) -> None:
+    """Asked, without making it anew, of the environment that the tests run in, where that is .venv."""
     if Path(sys.prefix) != repository / ".venv":
         pytest.skip("these tests do not run in .venv: `make test` does so")
-    before = stamp.stat().st_mtime_ns
+    (tmp_path / "requirements.lock").write_text((repository / "requirements.lock").read_text() + "# changed\n")
+    (tmp_path / "pyproject.toml").write_text((repository / "pyproject.toml").read_text())
+    code = (
+        "import pathlib, runpy, sys; script, name, value = sys.argv[1:]; setup = runpy.run_path(script);"
+        "is_current = setup['is_current']; is_current.__globals__.update({name: pathlib.Path(value)} if name else {});"
+        "print(is_current())"
+    )
+    # The Python that made .venv, as setup.sh would take it again.
     base = Path(sys.base_prefix, "bin", f"python3.{sys.version_info[1]}")
-    done = subprocess.run([base, repository / "tools/setup.py"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert stamp.stat().st_mtime_ns == before
+    answers = {}
+    for name, value in [("", ""), ("LOCK", str(tmp_path / "requirements.lock")), ("ROOT", str(tmp_path))]:
+        line = [str(base), "-c", code, str(repository / "tools/setup.py"), name, value]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+        answers[name] = done.stdout.strip()
+    assert answers == {"": "True", "LOCK": "False", "ROOT": "False"}
 
 
 @pytest.mark.parametrize(
@@ -130,3 +140,20 @@ def test_make_passes_port_and_arguments_through(repository: Path, target: str, v
     environment = {name: value for name, value in os.environ.items() if name not in {"PORT", "ARGS", "MAKEFLAGS"}}
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=True)
     assert [" ".join(text.split()) for text in done.stdout.splitlines()][-1] == "exec " + " ".join(line.split())
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("ERROR: one\nERROR: two\nhint: three", "ERROR: two"),
+        ("E: Unable to locate package", "E: Unable to locate package"),
+        ("    ModuleNotFoundError: No module named 'x'\nnote: see above", "ModuleNotFoundError: No module named 'x'"),
+        ("it just ended", "it just ended"),
+        (
+            "WARNING: Retrying after connection broken by 'no route to host': /simple\nERROR: No matching distribution",
+            "the package index cannot be reached: 'no route to host': /simple",
+        ),
+    ],
+)
+def test_the_line_that_says_why_is_chosen(repository: Path, log: str, reason: str) -> None:
+    assert runpy.run_path(str(repository / "tools/setup.py"))["reason"](log.splitlines()) == reason

@@ -65,6 +65,7 @@ class Scenario:
         machine, host: the machine, with the host booted, and its host kernel.
         cpu: the CPU that the second kernel gets.
         recording: what has happened since power-on.
+        booted: number of the first event after the host has booted.
 
     Raises:
         ValueError: ``cpus`` is out of range.
@@ -86,6 +87,7 @@ class Scenario:
         self._acts = self._plan()
         self._current: Act | None = None
         self.host.boot()
+        self.booted = self.machine.trace.count
         self._record()
 
     def _plan(self) -> list[Act]:

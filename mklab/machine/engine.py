@@ -255,6 +255,9 @@ class Engine:
         like an iteration of REP, told apart by RCX, or like a branch to itself.
         """
         count = self._count
+        if (address, count.left) == count.repeat and count.repeats == "branch":
+            count.repeat = (address, count.left - 1)
+            return False
         if (address, count.left) != count.repeat:
             count.repeats = how_it_repeats(self._memory, self._running_registers(), address)
         rcx = self._peek(x86.UC_X86_REG_RCX)

@@ -191,7 +191,7 @@ class Machine:
 
     # Running
 
-    def run(self, budget: int = 10_000_000, until: Callable[["Machine"], bool] | None = None) -> Stop:
+    def run(self, budget: int = 5_000_000, until: Callable[["Machine"], bool] | None = None) -> Stop:
         """Run until nothing can run, ``until`` holds, or ``budget`` instructions were executed.
 
         ``until`` is asked between slices. Ctrl-C ends the run between two instructions and raises KeyboardInterrupt;

@@ -22,7 +22,6 @@ __all__ = [
     "BANK",
     "BOOT_PARAMS",
     "LOW_MEMORY",
-    "PATTERN",
     "RAM",
     "RECORD",
     "RECORD_ADDRESS",
@@ -51,10 +50,11 @@ MAILBOX = 0x2200000
 
 _HERE = Path(__file__).parent
 _SECTIONS = """
+PHDRS { payload PT_LOAD; rom PT_LOAD; }  /* one would span what lies between: a file of 4 GiB */
 SECTIONS
 {
-	.payload 0 : { *(.payload) }
-	.rom 0xffff0000 : { *(.rom) . = 0xffffffd0; *(.rom.reset) }
+	.payload 0 : { *(.payload) } :payload
+	.rom 0xffff0000 : { *(.rom) . = 0xffffffd0; *(.rom.reset) } :rom
 	/DISCARD/ : { *(.comment) *(.note*) }
 }
 """
@@ -127,7 +127,7 @@ def _build() -> dict[str, bytes]:
     script = "".join(f"{name} = {value:#x};\n" for name, value in values.items()) + _SECTIONS
     sources = {name: (_HERE / name).read_text() for name in ("reset.S", "payload.S")}
     elf = ELFFile(io.BytesIO(build(sources, script, movable=False)))
-    return {name: elf.get_section_by_name(name).data() for name in (".rom", ".payload")}
+    return {section.name: section.data() for section in elf.iter_sections() if section.name in (".rom", ".payload")}
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ next_command:
 1:	pause
 	testl	$(1 << 12), APIC_ICR		/* delivery status: pending */
 	jnz	1b
-	rdtsc					/* 20,000 ticks: some of the 10 us that Linux waits after a SIPI */
+	rdtsc					/* 20,000 ticks: the order of what Linux waits, 10 us */
 	leal	20000(%eax), %ecx
 1:	pause
 	rdtsc
