@@ -8,10 +8,11 @@ Times are virtual: instructions executed by all CPUs together since power-on, pl
 """
 
 import base64
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeVar
 
 __all__ = [
@@ -72,7 +73,7 @@ class Event:
 
     def to_dict(self) -> dict[str, Any]:
         """The event as plain data, ``kind`` first."""
-        return {"kind": self.kind, **asdict(self)}
+        return {"kind": self.kind, **{name: getattr(self, name) for name in _field_names(type(self))}}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> "Event":
@@ -86,10 +87,14 @@ class Event:
         cls = Event.kinds.get(kind) if isinstance(kind, str) else None
         if cls is None:
             raise ValueError(f"kind must name an event, not {kind!r}")
-        names = {field.name for field in fields(cls)}
-        if set(rest) != names:
-            raise ValueError(f"{kind} must have the fields {sorted(names)}, not {sorted(rest)!r}")
+        if set(rest) != set(_field_names(cls)):
+            raise ValueError(f"{kind} must have the fields {sorted(_field_names(cls))}, not {sorted(rest)!r}")
         return cls(**rest)
+
+
+@functools.cache
+def _field_names(kind: type[Event]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,6 @@
 """The machine: CPUs, memory, local APICs and serial ports put together, run as a schedule decides."""
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -283,8 +281,7 @@ class Machine:
             stop = "shutdown"
         registers = self.engine.registers(cpu.index)
         self._observation.note_mode(cpu, registers.mode)
-        digest = hashlib.sha256(json.dumps(registers.to_dict()).encode()).hexdigest()[:16]
-        self.emit(Slice, cpu.index, budget=budget, executed=self.time - start, stop=stop, registers=digest)
+        self.emit(Slice, cpu.index, budget=budget, executed=self.time - start, stop=stop, registers=registers.digest)
 
     def _execute(self, cpu: Cpu, budget: int) -> None:
         self._running = True

@@ -1,5 +1,6 @@
 """The registers of a CPU as plain data, and what INIT makes of them."""
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -130,6 +131,13 @@ class Registers:
     def linear_rip(self) -> int:
         """Linear address of the next instruction."""
         return self.rip if self.mode == "long" and self.cs.long else (self.cs.base + self.rip) & 0xFFFFFFFF
+
+    @property
+    def digest(self) -> str:
+        """A short hash over all of them (16 hex digits), for traces."""
+        values: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
+        flat = [(v.selector, v.base, v.limit, v.flags) if isinstance(v, Segment) else v for v in values]
+        return hashlib.sha256(repr(flat).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
         """The registers as plain data."""

@@ -1,0 +1,347 @@
+"""Who owns each CPU, and in which state? Lanes of boxes over virtual time, as data, as text and as SVG."""
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from mklab.recording import Moment, Recording, Span
+from mklab.widgets.palette import LIGHT, Palette
+from mklab.widgets.svg import CODE, document, element, hatched_box, path, text, width_of, wrap
+
+__all__ = [
+    "BAND",
+    "BAND_TOP",
+    "HEIGHTS",
+    "LANE",
+    "QUESTION",
+    "Arrival",
+    "Lane",
+    "answer",
+    "lanes",
+    "legend",
+    "state_of",
+    "svg",
+    "ticks",
+    "twin",
+]
+
+QUESTION = "Who owns each CPU, and in which state?"
+
+LANE = 44
+"""Height of a lane in pixels; its band of boxes begins :data:`BAND_TOP` below its top and is :data:`BAND` high."""
+BAND_TOP = 16
+BAND = 22
+HEIGHTS = {"real": 1 / 3, "protected": 2 / 3}
+"""How much of the band the box of a running CPU fills, by its mode; all of it in long mode."""
+
+_FOLD_ABOVE = 12
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An INIT and a SIPI that reached a CPU at about the same time: their ``time`` in instructions, and words."""
+
+    time: int
+    words: str
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The history of one CPU, or of neighbours that fared alike.
+
+    Attributes:
+        cpus: their indexes; the lane shows the first one's history.
+        name: ``CPU 2`` or ``CPU 4-63``.
+        boxes: what is drawn: spans without those that took no time, and the last one ended now.
+        arrivals: INITs and SIPIs that reached it.
+        now: how it stands.
+    """
+
+    cpus: list[int]
+    name: str
+    boxes: list[Span]
+    arrivals: list[Arrival]
+    now: Span
+
+
+def state_of(span: Span) -> str:
+    """The state in one word: the mode of a CPU that runs, else its state."""
+    return span.mode if span.state == "running" else span.state
+
+
+def lanes(recording: Recording) -> list[Lane]:
+    """A lane for each CPU; past a dozen, neighbours that stand alike and had the same owners in turn share one."""
+    cpus = range(len(recording.apic_ids))
+    groups = [[cpu] for cpu in cpus]
+    if len(cpus) > _FOLD_ABOVE:
+        groups = [list(group) for _, group in groupby(cpus, key=lambda cpu: _fate(recording.spans[cpu]))]
+    return [_lane(recording, group) for group in groups]
+
+
+def _fate(spans: list[Span]) -> tuple[object, ...]:
+    """What neighbours must have in common to share a lane."""
+    last = spans[-1]
+    owners = [owner for owner, _ in groupby(span.owner for span in spans)]
+    return (last.owner, last.mode, last.state, last.planned, *owners)
+
+
+def _lane(recording: Recording, cpus: list[int]) -> Lane:
+    first = cpus[0]
+    now = Moment(recording.count - 1, recording.time)
+    ended = [replace(span, end=span.end or now) for span in recording.spans[first]]
+    boxes: list[Span] = []
+    for span in ended:
+        alike = boxes and _drawn(boxes[-1]) == _drawn(span)
+        if alike:
+            boxes[-1] = replace(boxes[-1], end=span.end)
+        elif span.end and span.end.time > span.start.time:
+            boxes.append(span)
+    name = f"CPU {first}" if len(cpus) == 1 else f"CPU {first}-{cpus[-1]}"
+    return Lane(cpus, name, boxes, _arrivals(recording, first), ended[-1])
+
+
+def _drawn(span: Span) -> tuple[object, ...]:
+    """What tells one box from the next."""
+    return (span.owner, span.mode, span.state, span.planned)
+
+
+def _arrivals(recording: Recording, cpu: int) -> list[Arrival]:
+    """INITs and SIPIs that took effect on ``cpu``; those too close to be told apart are one mark."""
+    found: list[Arrival] = []
+    for ipi in recording.ipis:
+        if ipi.target == cpu and ipi.accepted and ipi.delivery in ("init", "sipi"):
+            words = "INIT" if ipi.delivery == "init" else f"SIPI {ipi.vector:#x}"
+            if found and ipi.accepted.time - found[-1].time <= recording.time / 50:
+                words = f"{found.pop().words}, {words}"
+            found.append(Arrival(ipi.accepted.time, words))
+    return found
+
+
+def ticks(end: int, about: int = 6) -> list[int]:
+    """Round times from 0 to ``end`` in steps of 1, 2 or 5 times a power of ten, ``about`` of them."""
+    power = 1
+    while True:
+        for step in (power, 2 * power, 5 * power):
+            if step * about >= end:
+                return list(range(0, end + 1, step))
+        power *= 10
+
+
+# Words
+
+
+def _cpus(numbers: list[int]) -> str:
+    """``CPU 2``, ``CPUs 0 and 1``, ``CPUs 0 to 3 and 7``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    words = [word for run in runs for word in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
+    joined = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"CPU{'s' if len(numbers) > 1 else ''} {joined}"
+
+
+def answer(recording: Recording) -> str:
+    """The question's answer, in a sentence for each owner."""
+    if not recording.count:
+        return "Nothing recorded yet. Press Step, or run the cell above."
+    owners: dict[str | None, list[int]] = {}
+    for span in recording.cpus:
+        owners.setdefault(span.owner, []).append(span.cpu)
+    named = [f"{owner}: {_cpus(owners[owner])}" for owner in sorted(filter(None, owners))]
+    if None in owners:
+        named.append(f"nobody: {_cpus(owners[None])}")
+    sentences = [f"{words[0].upper()}{words[1:]}." for words in named]
+    broken = [span for span in recording.cpus if span.against_plan]
+    sentences += [f"CPU {span.cpu} was planned for {span.planned}." for span in broken]
+    return " ".join(sentences)
+
+
+def twin(recording: Recording) -> str:
+    """The picture in ASCII: how each CPU stands, how it came there, and what went wrong."""
+    lines = [f"{QUESTION} At t={recording.time:,}, event {recording.count - 1}.", answer(recording), ""]
+    for span in recording.cpus:
+        line = f"CPU {span.cpu:<3} {span.owner or 'nobody':<9} {state_of(span):<13}  since t={span.start.time:,}"
+        if span.planned and span.planned != span.owner:
+            line += f"; {'AGAINST THE PLAN: ' if span.against_plan else ''}planned for {span.planned}"
+        lines.append(line)
+    lines += ["", "History, in instructions"]
+    for lane in lanes(recording):
+        arrivals = {arrival.time: f"  ({arrival.words})" for arrival in lane.arrivals}
+        for box in lane.boxes:
+            assert box.end is not None
+            plan = f"  planned for {box.planned}" if box.planned and box.planned != box.owner else ""
+            note = arrivals.get(box.start.time, "")
+            stretch = f"{box.start.time:,} to {box.end.time:,}"
+            line = f"{lane.name:<9} {stretch:<20} {box.owner or 'nobody':<9} {state_of(box)}{plan}{note}"
+            lines.append(line)
+    if recording.incidents:
+        lines += ["", "Trouble"]
+        lines += [
+            f"{one.kind.upper()}  t={one.at.time:,}  event {one.at.event}  {one.text}" for one in recording.incidents
+        ]
+    return "\n".join(lines)
+
+
+# SVG
+
+
+def svg(recording: Recording, palette: Palette = LIGHT, width: int = 960) -> str:
+    """The picture on its own paper, ``width`` pixels wide."""
+    shown = lanes(recording)
+    left, right, margin = 104, width - 136, 24
+    summary = wrap(answer(recording), width - 2 * margin, 13)
+    content = text(margin, 36, QUESTION, palette.role("ink"), size=15, bold=True)
+    for number, line in enumerate(summary):
+        content += text(margin, 56 + 18 * number, line, palette.role("muted"), size=13)
+    top = 48 + 18 * len(summary)
+    scale = (right - left) / max(recording.time, 1)
+    bottom = top + LANE * len(shown) + 8
+    for number, lane in enumerate(shown):
+        content += _draw_lane(lane, recording, palette, left, top + number * LANE, scale, right)
+    content += _axis(recording.time, palette, left, right, bottom, scale)
+    legend, height = _legend(recording, palette, margin, bottom + 52, width - margin)
+    return document(QUESTION, answer(recording), width, height, palette, content + legend)
+
+
+def _draw_lane(
+    lane: Lane, recording: Recording, palette: Palette, left: int, top: int, scale: float, right: int
+) -> str:
+    ink, muted = palette.role("ink"), palette.role("muted")
+    content = text(24, top + BAND_TOP + 9, lane.name, ink, size=13, bold=True)
+    below = f"{len(lane.cpus)} alike" if len(lane.cpus) > 1 else f"APIC {recording.apic_ids[lane.cpus[0]]}"
+    content += text(24, top + BAND_TOP + 23, below, muted, size=11, font_family=CODE)
+    for box in lane.boxes:
+        assert box.end is not None
+        x = left + box.start.time * scale
+        # A stretch too short to be seen is drawn 4 pixels wide; the text tells how long it was.
+        content += _draw_box(box, x, top + BAND_TOP, max((box.end.time - box.start.time) * scale, 4), palette)
+    for arrival in lane.arrivals:
+        content += _draw_arrival(arrival, left + arrival.time * scale, top + BAND_TOP, palette, right)
+    color = palette.role("alert") if lane.now.against_plan else ink
+    content += text(right + 16, top + BAND_TOP + 9, lane.now.owner or "nobody", color, size=12, bold=True)
+    words = f"planned {lane.now.planned}" if lane.now.against_plan else state_of(lane.now)
+    return content + text(right + 16, top + BAND_TOP + 23, words, color if lane.now.against_plan else muted, size=11)
+
+
+def _draw_box(box: Span, x: float, y: float, width: float, palette: Palette) -> str:
+    ink = palette.role("ink")
+    line = palette.line(box.owner)
+    words = box.owner or "nobody"
+    if box.state == "running":
+        height = BAND * HEIGHTS.get(box.mode, 1)
+        y += BAND - height
+        if box.owner is None:
+            content = element(
+                "rect", x=x, y=y, width=width, height=height, fill=palette.role("rule"), stroke=line, stroke_width=1.2
+            )
+            words = box.mode
+        else:
+            content = hatched_box(x, y, width, height, box.owner, palette)
+    else:
+        height = BAND
+        dash = "4 3" if box.state == "wait-for-SIPI" else None
+        content = element(
+            "rect",
+            x=x,
+            y=y,
+            width=width,
+            height=height,
+            fill=palette.role("paper"),
+            stroke=line,
+            stroke_width=1.2,
+            stroke_dasharray=dash,
+        )
+        middle = y + height / 2
+        if box.state == "halted":
+            content += path([(x, middle, x + width, middle)], line)
+        elif box.state == "shut down":
+            content += path([(x, y, x + width, y + height), (x, y + height, x + width, y)], line)
+        words = f"{words}, {box.state}" if box.owner else box.state
+    if box.planned:
+        content += path([(x, y + height + 4, x + width, y + height + 4)], palette.line(box.planned), 3)
+    if box.against_plan:
+        content += element(
+            "rect",
+            x=x - 3,
+            y=y - 3,
+            width=width + 6,
+            height=height + 11,
+            fill="none",
+            stroke=palette.role("alert"),
+            stroke_width=2.5,
+        )
+    room = width_of(words) + 16
+    if width >= room and height >= 14:
+        plate = element("rect", x=x + 4, y=y + 3, width=room - 8, height=height - 6, fill=_ground(box, palette))
+        content += plate + text(x + 8, y + height / 2 + 4, words, ink, size=12)
+    return content
+
+
+def _ground(box: Span, palette: Palette) -> str:
+    """The colour behind the words in a box."""
+    if box.state != "running":
+        return palette.role("paper")
+    return palette.fill(box.owner) if box.owner else palette.role("rule")
+
+
+def _draw_arrival(arrival: Arrival, x: float, y: float, palette: Palette, right: int) -> str:
+    ink = palette.role("ink")
+    content = element("path", d=f"M{x - 5:.1f} {y - 9}h10l-5 8z", fill=ink)
+    at_end = x + 10 + width_of(arrival.words, 11) > right
+    anchor, shift = ("end", -8) if at_end else ("start", 8)
+    return content + text(x + shift, y - 3, arrival.words, ink, size=11, font_family=CODE, text_anchor=anchor)
+
+
+def _axis(end: int, palette: Palette, left: int, right: int, y: int, scale: float) -> str:
+    content = path([(left, y, right, y)], palette.role("axis"), 1)
+    for time in ticks(end):
+        x = left + time * scale
+        content += path([(x, y, x, y + 5)], palette.role("axis"), 1)
+        content += text(x, y + 18, f"{time:,}", palette.role("muted"), size=11, font_family=CODE, text_anchor="middle")
+    return content + text(
+        right, y + 34, "virtual time, instructions", palette.role("muted"), size=11, text_anchor="end"
+    )
+
+
+def _legend(recording: Recording, palette: Palette, left: int, y: int, right: int) -> tuple[str, int]:
+    """The key, wrapped between ``left`` and ``right``, and the height of the picture."""
+    content, x = "", left
+    for words, swatch in legend(recording, palette):
+        room = 30 + width_of(words) + 16
+        if x + room > right:
+            x, y = left, y + 24
+        content += element("g", swatch, transform=f"translate({x:.1f} {y - 12})")
+        content += text(x + 30, y, words, palette.role("muted"), size=12)
+        x += int(room)
+    return content, y + 20
+
+
+def legend(recording: Recording, palette: Palette) -> list[tuple[str, str]]:
+    """The key to what is drawn: words, and a swatch of 24 by 14 pixels."""
+    spans = [span for lane in lanes(recording) for span in lane.boxes]
+    owners = sorted({span.owner for span in spans if span.owner})
+    entries = [(owner, hatched_box(1, 1, 22, 12, owner, palette)) for owner in owners]
+    line, rule, paper = palette.line(None), palette.role("rule"), palette.role("paper")
+
+    def box(height: int, fill: str, dash: str | None = None) -> str:
+        return element(
+            "rect", x=1, y=13 - height, width=22, height=height, fill=fill, stroke=line, stroke_dasharray=dash
+        )
+
+    states = {
+        "wait-for-SIPI": box(12, paper, "4 3"),
+        "real": box(4, rule),
+        "protected": box(8, rule),
+        "long": box(12, rule),
+        "halted": box(12, paper) + path([(1, 7, 23, 7)], line),
+        "shut down": box(12, paper) + path([(1, 1, 23, 13), (1, 13, 23, 1)], line),
+    }
+    seen = {state_of(span) for span in spans}
+    entries += [(words, swatch) for words, swatch in states.items() if words in seen]
+    if any(lane.arrivals for lane in lanes(recording)):
+        entries.append(("INIT, SIPI", element("path", d="M7 3h10l-5 8z", fill=palette.role("ink"))))
+    if any(span.planned for span in spans):
+        entries.append(("planned owner", path([(1, 7, 23, 7)], palette.role("ink"), 3)))
+    return entries

@@ -1,0 +1,127 @@
+"""Pieces of SVG: elements, text that wraps, hatches, and the crosses and boxes that pictures share."""
+
+from html import escape
+
+from mklab.widgets.palette import Palette, look_of
+
+__all__ = ["CODE", "UI", "Segment", "document", "element", "hatch", "hatched_box", "path", "text", "width_of", "wrap"]
+
+UI = "var(--jp-ui-font-family, system-ui, 'Noto Sans', sans-serif)"
+CODE = "var(--jp-code-font-family, 'DejaVu Sans Mono', monospace)"
+
+Segment = tuple[float, float, float, float]
+"""A line from ``(x1, y1)`` to ``(x2, y2)``, in pixels."""
+
+
+def element(name: str, content: str = "", **attributes: object) -> str:
+    """An element; ``_`` in an attribute's name stands for ``-``, and one that is None is left out."""
+    words = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return f"<{name}{words}>{content}</{name}>" if content else f"<{name}{words}/>"
+
+
+def text(x: float, y: float, words: str, color: str, *, size: int = 12, bold: bool = False, **more: object) -> str:
+    """A line of text; ``y`` is its baseline, ``size`` its height in pixels."""
+    weight = "bold" if bold else None
+    return element("text", escape(words), x=x, y=y, fill=color, font_size=size, font_weight=weight, **more)
+
+
+def path(segments: list[Segment], color: str, width: float = 1.2, **more: object) -> str:
+    """Line segments as one path; nothing where there are none."""
+    if not segments:
+        return ""
+    moves = "".join(f"M{_plain(x1)} {_plain(y1)}L{_plain(x2)} {_plain(y2)}" for x1, y1, x2, y2 in segments)
+    return element("path", d=moves, stroke=color, stroke_width=width, fill="none", **more)
+
+
+def document(title: str, description: str, width: int, height: int, palette: Palette, content: str) -> str:
+    """A whole picture on its own paper: its title and description are what a screen reader says of it."""
+    paper = element("rect", width=width, height=height, fill=palette.role("paper"))
+    words = element("title", escape(title)) + element("desc", escape(description))
+    return element(
+        "svg",
+        words + paper + content,
+        xmlns="http://www.w3.org/2000/svg",
+        width=width,
+        height=height,
+        viewBox=f"0 0 {width} {height}",
+        role="img",
+        font_family=UI,
+    )
+
+
+def width_of(words: str, size: int = 12) -> float:
+    """About how wide ``words`` are in a sans-serif font, in pixels; rather too much than too little."""
+    return len(words) * size * 0.56
+
+
+def wrap(words: str, width: float, size: int = 12) -> list[str]:
+    """``words`` in lines of at most ``width`` pixels; a word that is longer than that has a line of its own."""
+    lines: list[str] = []
+    for word in words.split():
+        if lines and width_of(f"{lines[-1]} {word}", size) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def hatch(kind: str, x: float, y: float, width: float, height: float, step: float = 7) -> list[Segment]:
+    """The lines of a hatch inside a rectangle; none for ``plain`` and ``hollow``."""
+    right, bottom = x + width, y + height
+    lines: list[Segment] = []
+    if kind in ("rising", "falling"):
+        start = x - height
+        for number in range(int((width + height) / step) + 1):
+            left = start + number * step
+            # The part of the diagonal from (left, bottom) to (left + height, y) between the sides.
+            first, last = max(left, x), min(left + height, right)
+            if last > first:
+                ends = (bottom - (first - left), bottom - (last - left))
+                if kind == "falling":
+                    ends = (y + (first - left), y + (last - left))
+                lines.append((first, ends[0], last, ends[1]))
+    if kind in ("level", "grid"):
+        lines += [(x, y + at, right, y + at) for at in _steps(height, step)]
+    if kind in ("upright", "grid"):
+        lines += [(x + at, y, x + at, bottom) for at in _steps(width, step)]
+    if kind == "dots":
+        for row, down in enumerate(_steps(height, step)):
+            shift = step / 2 if row % 2 else 0
+            lines += [(x + at + shift, y + down, x + at + shift + 1.6, y + down) for at in _steps(width - shift, step)]
+    return lines
+
+
+def hatched_box(
+    x: float, y: float, width: float, height: float, owner: str | None, palette: Palette, *, dashed: bool = False
+) -> str:
+    """A rectangle in the look of ``owner``."""
+    look = look_of(owner)
+    box = element(
+        "rect",
+        x=x,
+        y=y,
+        width=width,
+        height=height,
+        fill=palette.fill(owner),
+        stroke=palette.line(owner),
+        stroke_width=1.2,
+        stroke_dasharray="3 2" if dashed else None,
+    )
+    thick = 1.6 if look.hatch == "dots" else 1
+    return box + path(hatch(look.hatch, x, y, width, height), palette.line(owner), thick)
+
+
+def _steps(length: float, step: float) -> list[float]:
+    """Positions in the middle of ``length``, ``step`` apart."""
+    return (
+        [step / 2 + number * step for number in range(int((length - step / 2) / step) + 1)] if length > step / 2 else []
+    )
+
+
+def _plain(value: object) -> str:
+    """Numbers without digits that nobody sees."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
