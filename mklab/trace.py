@@ -73,7 +73,7 @@ class Event:
 
     def to_dict(self) -> dict[str, Any]:
         """The event as plain data, ``kind`` first."""
-        return {"kind": self.kind, **{name: getattr(self, name) for name in _field_names(type(self))}}
+        return {"kind": self.kind, **{name: getattr(self, name) for name in _field_names(self.kind)}}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> "Event":
@@ -87,14 +87,14 @@ class Event:
         cls = Event.kinds.get(kind) if isinstance(kind, str) else None
         if cls is None:
             raise ValueError(f"kind must name an event, not {kind!r}")
-        if set(rest) != set(_field_names(cls)):
-            raise ValueError(f"{kind} must have the fields {sorted(_field_names(cls))}, not {sorted(rest)!r}")
+        if set(rest) != set(_field_names(kind)):
+            raise ValueError(f"{kind} must have the fields {sorted(_field_names(kind))}, not {sorted(rest)!r}")
         return cls(**rest)
 
 
 @functools.cache
-def _field_names(kind: type[Event]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+def _field_names(kind: str) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(Event.kinds[kind]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,8 @@ class Slice(Event):
     Attributes:
         budget: instructions allowed; 0 for one step of a process-context call.
         executed: instructions begun.
-        stop: why it ended: ``budget``, ``halt``, ``ipi``, ``call`` (a step was done), ``shutdown``, ``asked`` (Ctrl-C).
+        stop: why it ended: ``budget``, ``halt``, ``ipi``, ``call`` (a step was done), ``shutdown``, ``reset`` (of the
+            platform), ``asked`` (Ctrl-C).
     """
 
     budget: int

@@ -33,6 +33,9 @@ _LINK = ("ld.lld", "--build-id=none")
 _MOVABLE = ("-pie", "--no-dynamic-linker", "--hash-style=gnu")
 _MODES = {".code16": capstone.CS_MODE_16, ".code32": capstone.CS_MODE_32, ".code64": capstone.CS_MODE_64}
 
+_LARGEST = 16 << 20
+"""Bytes of an image; beyond, a linker script has spread its sections and the gap between them is in the file."""
+
 _IMAGES = {
     "minikernel": (
         ("minikernel/entry.S", "minikernel/minikernel.c"),
@@ -79,7 +82,13 @@ def build(sources: dict[str, str], linker_script: str, *, movable: bool = True) 
             objects.append(f"{Path(file).stem}-{len(objects)}.o")
             _zig(*_COMPILE, "-o", objects[-1], file, cwd=folder)
         _zig(*_LINK, *(_MOVABLE if movable else ()), "-T", "image.ld", "-o", "image.elf", *objects, cwd=folder)
-        return (folder / "image.elf").read_bytes()
+        image = folder / "image.elf"
+        if image.stat().st_size > _LARGEST:
+            size = image.stat().st_size
+            raise GuestBuildError(
+                f"the linked image has {size:,} bytes: its sections lie far apart; see the linker script"
+            )
+        return image.read_bytes()
 
 
 def build_all() -> dict[str, bytes]:

@@ -133,7 +133,7 @@ class Host:
         privileged: bool = True,
         via: int = 0,
     ) -> None:
-        """Call kexec_load(2).
+        """Load an image: kexec_load(2).
 
         Args:
             entry: physical address at which the image is entered.
@@ -162,8 +162,8 @@ class Host:
         It returns as soon as the SIPIs are sent; the CPU comes up while the machine runs on.
 
         Raises:
-            KexecError: EBUSY: the CPU is online here, or another kexec call is under way; EINVAL: no image is loaded, or
-                there is no such CPU.
+            KexecError: EBUSY: the CPU is online here, or another kexec call is under way; EINVAL: no image is loaded,
+                or there is no such CPU.
         """
         self._finish(self.submit("multikernel_kexec", {"cpu": cpu}, via=via))
 

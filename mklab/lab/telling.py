@@ -83,10 +83,14 @@ def tell(scenario: Scenario, console: Console) -> None:
     machine = scenario.machine
     console.print(_steps(scenario))
     for name in machine.images:
-        console.print(Panel(Text(machine.console(name).rstrip() or "(nothing)"), title=f"console of {name}", expand=False))
+        console.print(
+            Panel(Text(machine.console(name).rstrip() or "(nothing)"), title=f"console of {name}", expand=False)
+        )
     console.print(_cpus(scenario))
     console.print(Text(scenario.host.proc_multikernel().rstrip()))
-    console.print(f"\n{machine.time:,} instructions, {machine.trace.count:,} events, trace sha256 {machine.trace.sha256}")
+    console.print(
+        f"\n{machine.time:,} instructions, {machine.trace.count:,} events, trace sha256 {machine.trace.sha256}"
+    )
 
 
 def _steps(scenario: Scenario) -> RenderableType:

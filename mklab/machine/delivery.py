@@ -183,11 +183,15 @@ def _code_segment(memory: PhysicalMemory, registers: Registers, selector: int, e
     table = registers.ldtr if selector & 4 else registers.gdtr
     error = selector & ~3 | event.external
     if (selector | 7) > table.limit:
-        raise GuestFaultError(PROTECTION, error, f"selector {selector:#x} lies beyond its table's limit {table.limit:#x}")
+        raise GuestFaultError(
+            PROTECTION, error, f"selector {selector:#x} lies beyond its table's limit {table.limit:#x}"
+        )
     low, flags = struct.unpack("<II", _read(memory, registers, table.base + (selector & ~7), 8))
     segment = Segment(selector, 0, low & 0xFFFF | flags & 0xF0000, flags & 0xF0FF00)
     if not segment.flags & 1 << 12 or not segment.flags & _CODE or segment.dpl > registers.cpl:
-        raise GuestFaultError(PROTECTION, error, f"selector {selector:#x} names no code segment for CPL {registers.cpl}")
+        raise GuestFaultError(
+            PROTECTION, error, f"selector {selector:#x} names no code segment for CPL {registers.cpl}"
+        )
     if not segment.flags & _PRESENT:
         raise GuestFaultError(NOT_PRESENT, error, f"the code segment {selector:#x} is not present")
     if not segment.long or segment.big:
@@ -212,7 +216,9 @@ def _pieces(memory: PhysicalMemory, registers: Registers, linear: int, size: int
         allowed = found.writable or not registers.cr0 & CR0.WP
         if found.paddr is None or (write and not allowed):
             error = (found.paddr is not None) | write << 1
-            raise GuestFaultError(PAGE_FAULT, error, f"no mapping to {'store' if write else 'read'} at {linear:#x}", linear)
+            raise GuestFaultError(
+                PAGE_FAULT, error, f"no mapping to {'store' if write else 'read'} at {linear:#x}", linear
+            )
         pieces.append((found.paddr, part))
         linear, size = linear + part, size - part
     return pieces

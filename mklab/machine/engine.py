@@ -42,8 +42,8 @@ _DROP_LIMIT = 1 << 20
 _INVALID_OPCODE = 6
 _MSRS = (0x174, 0x175, 0x176, 0x1A0, 0x277, 0x2FF, *range(0xC0000081, 0xC0000085), *range(0xC0000100, 0xC0000104))
 """The MSRs that the emulator keeps: SYSENTER, MISC_ENABLE, PAT, MTRRdefType, SYSCALL, FS/GS base, TSC_AUX."""
-_TSC_AUX = 0xC0000103
-_CPUID_RESULT = (x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX)
+_CPUID_RESULT = (x86.UC_X86_REG_RAX, x86.UC_X86_REG_RBX, x86.UC_X86_REG_RCX, x86.UC_X86_REG_RDX)
+"""Whole registers: CPUID clears the upper halves in 64-bit mode."""
 _DEBUG = tuple(getattr(x86, f"UC_X86_REG_DR{i}") for i in (0, 1, 2, 3, 6, 7))
 _XMM = tuple(getattr(x86, f"UC_X86_REG_XMM{i}") for i in range(16))
 _X87 = tuple(getattr(x86, f"UC_X86_REG_FP{i}") for i in range(8))
@@ -96,7 +96,6 @@ class Engine:
         self._hook_raw(uc_const.UC_HOOK_CODE, _ON_CODE(self._on_code))
         self._hook_raw(uc_const.UC_HOOK_INTR, _ON_INTR(self._on_exception))
         self._hook_raw(uc_const.UC_HOOK_INSN, _ON_TSC(self._on_rdtsc), x86.UC_X86_INS_RDTSC)
-        self._hook_raw(uc_const.UC_HOOK_INSN, _ON_TSC(self._on_rdtscp), x86.UC_X86_INS_RDTSCP)
         self._uc.hook_add(uc_const.UC_HOOK_INSN, self._on_in, None, 1, 0, x86.UC_X86_INS_IN)
         self._uc.hook_add(uc_const.UC_HOOK_INSN, self._on_out, None, 1, 0, x86.UC_X86_INS_OUT)
         self._uc.hook_add(uc_const.UC_HOOK_INSN, self._on_cpuid, None, 1, 0, x86.UC_X86_INS_CPUID)
@@ -260,6 +259,7 @@ class Engine:
             return False
         if (address, count.left) != count.repeat:
             count.repeats = how_it_repeats(self._memory, self._running_registers(), address)
+            count.rcx = -1
         rcx = self._peek(x86.UC_X86_REG_RCX)
         restarted = not count.repeats or (count.repeats == "rep" and rcx == count.rcx)
         count.rcx = rcx
@@ -336,10 +336,6 @@ class Engine:
         self._uc.reg_write(x86.UC_X86_REG_RAX, value & 0xFFFFFFFF)
         self._uc.reg_write(x86.UC_X86_REG_RDX, value >> 32)
         return 1
-
-    def _on_rdtscp(self, uc: int, data: int) -> int:
-        self._uc.reg_write(x86.UC_X86_REG_RCX, self._uc.msr_read(_TSC_AUX))
-        return self._on_rdtsc(uc, data)
 
 
 def _part(value: int, byte: int, size: int) -> int:

@@ -37,9 +37,10 @@ class Exit:
     """Why the engine stopped.
 
     Attributes:
-        executed: instructions begun; each iteration of a REP counts, and so does an instruction that faults.
-        reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: the engine's ``stop`` or the watch; ``absent``:
-            an instruction fetch where there is no memory.
+        executed: instructions begun; each iteration of a REP counts, and so do its last look at RCX and an instruction
+            that faults.
+        reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: the engine's ``stop`` or the watch;
+            ``absent``: an instruction fetch where there is no memory.
         vector, error, software: the exception, its error code (0 where it has none), whether INT n raised it.
     """
 

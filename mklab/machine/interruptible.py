@@ -41,3 +41,4 @@ class Interruptible:
         """Give it back."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+            self._before = None

@@ -211,10 +211,12 @@ class Machine:
                     return self._nothing_runs()
 
     def step(self) -> Stop | None:
-        """Run one slice, or one step of a call; None where there is more to run."""
-        if not self.stopped and self._advance(None):
-            return None
-        return self.stopped or self._nothing_runs()
+        """Run one slice, or one step of a call; None where there is more to run. Ctrl-C acts as in :meth:`run`."""
+        with self._interruptible:
+            advanced = not self.stopped and self._advance(None)
+            if self._interruptible.requested:
+                raise KeyboardInterrupt
+        return None if advanced else self.stopped or self._nothing_runs()
 
     def _advance(self, left: int | None) -> bool:
         """Let the schedule's choice run once; False where no CPU can."""
@@ -275,7 +277,9 @@ class Machine:
         if self.board.reset_request:
             why, self.board.reset_request = self.board.reset_request, ""
             self.power.reset_platform(why, cpu.index)
-        if cpu.state is CpuState.HALTED and stop == "budget":
+        if self.stopped:
+            stop = "reset"
+        elif cpu.state is CpuState.HALTED and stop == "budget":
             stop = "halt"
         elif cpu.state is CpuState.SHUTDOWN:
             stop = "shutdown"

@@ -39,6 +39,7 @@ class Power:
         self._machine = machine
         self._engine = engine
         self._observation = observation
+        self._power_on = engine.extended(0)
         for cpu in machine.cpus:
             self._reset(cpu, CR0.CD | CR0.NW)
 
@@ -55,6 +56,9 @@ class Power:
     def init(self, cpu: Cpu, sender: int | None) -> None:
         """INIT reaches ``cpu``: an AP waits for a SIPI, the BSP restarts at the reset vector."""
         self._machine.emit(Init, cpu.index, from_cpu=sender)
+        # INIT keeps MSRs, x87 and SSE state (SDM "Processor State After Reset").
+        kept = self._engine.extended(cpu.index)
+        self._engine.set_extended(cpu.index, kept | {"debug": self._power_on["debug"]})
         self._reset(cpu, self._engine.registers(cpu.index).cr0)
         if cpu.bsp:
             cpu.state = CpuState.RUNNING
@@ -78,6 +82,7 @@ class Power:
         """Reset every CPU, whoever owns it; RAM keeps its contents."""
         self._machine.emit(PlatformReset, cpu, why=why)
         for one in self._machine.cpus:
+            self._engine.set_extended(one.index, self._power_on)
             self._reset(one, CR0.CD | CR0.NW)
         detail = f"{why}. The platform was reset, every kernel with it; boot a host again."
         self._machine.stop_for_good("reset", cpu, detail)

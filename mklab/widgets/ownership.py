@@ -116,7 +116,7 @@ def _arrivals(recording: Recording, cpu: int) -> list[Arrival]:
     return found
 
 
-def ticks(end: int, about: int = 6) -> list[int]:
+def ticks(end: int, about: int = 8) -> list[int]:
     """Round times from 0 to ``end`` in steps of 1, 2 or 5 times a power of ten, ``about`` of them."""
     power = 1
     while True:

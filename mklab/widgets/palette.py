@@ -55,7 +55,7 @@ _KERNELS = len(LOOKS) - 2
 
 
 def look_of(owner: str | None) -> Look:
-    """The look of ``owner``: ``host``, ``kernel 1``, ... or None. Kernel 7 looks like kernel 1 and keeps its own name."""
+    """The look of ``owner``: ``host``, ``kernel 1``, ... or None. Kernel 7 looks like kernel 1."""
     if owner is None:
         return LOOKS[-1]
     if owner == "host":

@@ -13,7 +13,7 @@ Segment = tuple[float, float, float, float]
 """A line from ``(x1, y1)`` to ``(x2, y2)``, in pixels."""
 
 
-def element(name: str, content: str = "", **attributes: object) -> str:
+def element(name: str, content: str = "", /, **attributes: object) -> str:
     """An element; ``_`` in an attribute's name stands for ``-``, and one that is None is left out."""
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
@@ -25,8 +25,8 @@ def element(name: str, content: str = "", **attributes: object) -> str:
 
 def text(x: float, y: float, words: str, color: str, *, size: int = 12, bold: bool = False, **more: object) -> str:
     """A line of text; ``y`` is its baseline, ``size`` its height in pixels."""
-    weight = "bold" if bold else None
-    return element("text", escape(words), x=x, y=y, fill=color, font_size=size, font_weight=weight, **more)
+    attributes = {"x": x, "y": y, "fill": color, "font_size": size, "font_weight": "bold" if bold else None, **more}
+    return element("text", escape(words, quote=False), **attributes)
 
 
 def path(segments: list[Segment], color: str, width: float = 1.2, **more: object) -> str:

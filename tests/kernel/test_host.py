@@ -14,7 +14,19 @@ from mklab.machine import state
 from mklab.machine.cpu import CpuState
 from mklab.machine.machine import Machine
 from mklab.machine.schedule import RoundRobin
-from mklab.trace import Ignored, Init, Input, IpiSent, Lost, Message, MessageTaken, ModeChange, OwnerChange, Printk, Sipi
+from mklab.trace import (
+    Ignored,
+    Init,
+    Input,
+    IpiSent,
+    Lost,
+    Message,
+    MessageTaken,
+    ModeChange,
+    OwnerChange,
+    Printk,
+    Sipi,
+)
 
 KERNEL_1, KERNEL_2 = 0x2000000, 0x3000000
 
@@ -75,7 +87,9 @@ class TestBoot:
         host = Host(machine)
         host.start()
         machine.poke(host.symbol("startup_64"), b"\xeb\xfe")  # jmp .
-        with pytest.raises(MklabError, match=r"did not come up.*3000000 instructions executed; CPU 0 stands at 0x1000000"):
+        with pytest.raises(
+            MklabError, match=r"did not come up.*3000000 instructions executed; CPU 0 stands at 0x1000000"
+        ):
             host._run_until(lambda _: host.cpu_online(0), "the host did not come up")
 
 
@@ -166,7 +180,9 @@ class TestRefusals:
         assert (host.proc_multikernel(), dict(host.machine.images)) == before
         assert host.kimages.state.get("kexec_lock") == 0
 
-    def refuse(self, host: Host, segments: list[KexecSegment], flags: int = KEXEC_MULTIKERNEL, **extra: bool) -> KexecError:
+    def refuse(
+        self, host: Host, segments: list[KexecSegment], flags: int = KEXEC_MULTIKERNEL, **extra: bool
+    ) -> KexecError:
         with pytest.raises(KexecError) as caught:
             host.kexec_load(KERNEL_1, segments, flags, **extra)  # type: ignore[arg-type]
         return caught.value
@@ -180,7 +196,11 @@ class TestRefusals:
             ([((1 << 64) - 0x1000, 0x1000, 0)], errno.EADDRNOTAVAIL, "wraps round"),
             ([(1 << 46, 0x1000, 0)], errno.EADDRNOTAVAIL, "beyond what kexec can reach"),
             ([(1 << 41, 0x1000, 0)], errno.ENOMEM, "40 physical address bits"),
-            ([(KERNEL_1, 0x2000, 0), (KERNEL_1 + 0x1000, 0x1000, 0)], errno.EINVAL, "segments 0 and 1 overlap at 0x2001000"),
+            (
+                [(KERNEL_1, 0x2000, 0), (KERNEL_1 + 0x1000, 0x1000, 0)],
+                errno.EINVAL,
+                "segments 0 and 1 overlap at 0x2001000",
+            ),
             ([(KERNEL_1, 0x1000, 0x1001)], errno.EINVAL, "4097 bytes for 4096 of memory"),
             ([(KERNEL_1, 33 << 20, 0)], errno.EINVAL, "more than half of RAM"),
             ([(i << 24, 17 << 20, 0) for i in (0, 2)], errno.EINVAL, "the segments take 8704 pages"),

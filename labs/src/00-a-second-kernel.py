@@ -1,0 +1,181 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown] id="title"
+# # 00 A second kernel in five minutes
+#
+# **Can two kernels share one computer, without a hypervisor?** Here you load a second kernel into a running machine,
+# start it on a CPU of its own, and send it a message. Every step is x86 machine code that executes; you can stop anywhere.
+#
+# **Time:** 20 minutes: 5 to watch, 15 to do it yourself. **Before:** nothing.
+#
+# Afterwards you can
+# - name the three acts: take a CPU offline, load an image, start it;
+# - say who owns a CPU at any moment, and when that is nobody;
+# - follow a message from one kernel to another, step by step.
+
+# %% id="open"
+from mklab import Host, Scenario, minikernel_image
+from mklab.lab import lab00
+from mklab.widgets.dashboard import Dashboard
+
+# %% [markdown] id="story"
+# ## What will happen
+# The machine has four CPUs. One kernel, the **host**, runs on all of them, as Linux does on your computer. Then
+#
+# 1. the host takes **CPU 2 offline**: that CPU halts and does nothing more;
+# 2. **kexec_load** copies a second kernel to address 0x2000000, where the host has nothing;
+# 3. the host sends CPU 2 two special interrupts. **INIT** resets the CPU, and **SIPI** tells it where to begin:
+#    in 16-bit real mode, as on the day the PC was new. A small program, the **trampoline**, leads it
+#    through protected mode into 64-bit long mode, and jumps into the second kernel;
+# 4. the host sends a **message**, and the second kernel answers.
+
+# %% [markdown] id="predict"
+# ## Predict
+# Before you look: which one do you believe? Decide, then open it. Each option says what would speak for it.
+
+# %% id="prediction"
+lab00.prediction
+
+# %% [markdown] id="watch"
+# ## Watch
+# Press **Step** and read the line that changes. Every step goes on until there is something to see. **Run** goes to the
+# end, **Reset** starts again. Watch for three moments:
+#
+# - INIT: CPU 2 loses its owner;
+# - the jump: CPU 2 gets a new one, long after the host's call has returned;
+# - the message, and the answer that comes back.
+
+# %% id="dashboard"
+Dashboard(Scenario())
+
+# %% [markdown] id="consoles-text"
+# ## Two consoles
+# The cells below look at a run of their own, from beginning to end, so they do not depend on what you pressed above.
+# Here is what each kernel has printed. Neither knows of the other's console.
+
+# %% id="consoles"
+run = Scenario()
+run.run()
+for kernel in ("host", "kernel 1"):
+    print(f"--- {kernel}\n{run.machine.console(kernel)}")
+
+# %% [markdown] id="two-kernels"
+# Both are alive: the host printed the answer to its message *after* the second kernel had started. So the right
+# prediction was B: the host went on, on the CPUs it had kept.
+
+# %% [markdown] id="owner-question"
+# ## Who owned CPU 2 between INIT and the jump?
+# Think first: the host had given it up, and the new kernel had not begun.
+
+# %% id="owner"
+print(lab00.owners(run.recording, cpu=2, since=run.booted))
+
+# %% [markdown] id="owner-answer"
+# **Nobody.** From INIT on, CPU 2 no longer executes the host. Then it runs the trampoline, a page below 1 MiB that
+# belongs to no kernel, and only the jump takes it into the memory of `kernel 1`. That gap is thousands of instructions long.
+#
+# In this lab an owner is *observed*: a CPU belongs to the kernel whose memory it was seen to enter. Linux, in the RFC's
+# first version, keeps no such record at all. If the host now brought CPU 2 online again, nothing would stop it,
+# and INIT would end the second kernel in the middle of whatever it was doing.
+
+# %% [markdown] id="message-text"
+# ## The way of a message
+# A message needs two things: bytes in memory, and an interrupt that says "look". Time is in instructions.
+
+# %% id="message"
+print(lab00.message_steps(run.recording, 0))
+
+# %% [markdown] id="message-answer"
+# - **Slot.** Each CPU has one place in shared memory. The sender fills the receiver's slot: number, type, size, bytes.
+# - **ICR.** Two stores to the sender's own interrupt controller (local APIC), at 0xFEE00310 and 0xFEE00300: to whom, which vector.
+# - **IRR.** The receiver's APIC notes vector 0xEA. One bit: a second 0xEA before the first is delivered adds nothing.
+# - **Handler.** The CPU leaves HLT and goes through its interrupt table into the handler, which looks into the slot.
+# - **EOI.** The handler tells its APIC that it is done. This one does so first of all, as the RFC's does.
+#
+# The answer takes the same way back. Everything above is in the trace, and the trace is the same on every computer:
+
+# %% id="hash"
+print(run.machine.trace.count, "events, sha256", run.machine.trace.sha256)
+
+# %% [markdown] id="exercise-text"
+# ## Exercise 00.1: a second kernel by hand
+# *15 minutes. In Python.*
+#
+# **Given** a host that runs on four CPUs. **Goal:** a second kernel at address **0x3000000** on **CPU 3**, which has
+# received `b"hello"` from the host and answered. **Leave alone** the other CPUs.
+#
+# You need each of these once; here they stand in alphabetical order, not in the right one.
+#
+# | call | what it does |
+# |---|---|
+# | `host.cpu_down(cpu)` | the host gives up a CPU |
+# | `host.load(image)` | kexec_load: copies an image to its place |
+# | `host.multikernel_kexec(cpu)` | sends INIT and SIPI to a CPU, and returns |
+# | `host.multikernel_send_ipi_data(cpu, data)` | sends a message |
+# | `host.wait_online("kernel 1", cpu)` | lets the machine run until that kernel says that it is up |
+# | `minikernel_image(base, 1, apic_ids)` | an image for address `base`; its own CPU is named first, then the others |
+#
+# The run above had `minikernel_image(0x2000000, 1, [2, 0, 1, 3])`. Try an order that you think is wrong, too: the
+# machine is a new one at each check, and a wrong answer costs nothing.
+
+
+# %% id="second-kernel" exercise="00.1"
+def boot_second_kernel(host: Host) -> None:
+    ### BEGIN SOLUTION
+    image = minikernel_image(0x3000000, 1, [3, 0, 1, 2])
+    host.cpu_down(3)
+    host.load(image)
+    host.multikernel_kexec(3)
+    host.wait_online("kernel 1", 3)
+    host.multikernel_send_ipi_data(3, b"hello")
+    ### END SOLUTION
+
+
+# %% id="second-kernel-check"
+lab00.second_kernel.check(boot_second_kernel)
+
+# %% [markdown] id="hints"
+# Stuck? There are three hints: change the 1 to 2, then to 3. They cost nothing, and nobody counts them. A solution to
+# compare with is in `labs/solutions`.
+
+# %% id="hint"
+lab00.second_kernel.hint(1)
+
+# %% [markdown] id="linux"
+# ## What Linux does
+# The steps are those of "kernel: Introduce multikernel architecture support" (RFC, version 1, September 2025).
+#
+# | step | function | file |
+# |---|---|---|
+# | load | `kexec_load`, `kimage_load_multikernel_segment` | kernel/kexec.c, kernel/kexec_core.c (patch 1) |
+# | list | `kimage_add_to_list` | kernel/kexec_core.c (patch 6) |
+# | choose and check | `multikernel_kexec` | kernel/kexec_core.c (patches 1 and 6) |
+# | INIT and SIPI | `multikernel_kick_ap`, `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c (patch 1) |
+# | to long mode | `trampoline_64_bsp.S` | arch/x86/kernel (patch 2) |
+# | vector 0xEA | `sysvec_multikernel` | arch/x86/kernel/smp.c (patch 3) |
+# | messages | `multikernel_send_ipi_data` | kernel/multikernel.c (patch 4) |
+
+# %% [markdown] id="fidelity"
+# ## What is simplified
+# The machine executes x86 instructions, and its interrupt controllers behave as Intel's manual says. The kernels are
+# minikernels: a console, an interrupt table, messages, nothing else. Time is counted in instructions, so that every run is
+# the same. [Every departure from hardware or from Linux](../docs/fidelity.md) is listed, with a test that shows it.
+
+# %% [markdown] id="words"
+# ## Words
+# **APIC** interrupt controller of a CPU (SDM, "Advanced Programmable Interrupt Controller"). **EOI** end of interrupt.
+# **HLT** a CPU sleeps until an interrupt. **ICR** interrupt command register: a store there sends. **INIT** resets a CPU.
+# **IPI** an interrupt from one CPU to another. **IRR** interrupts that have arrived and wait. **kexec** starting a kernel from
+# a kernel. **SIPI** start-up IPI: begin at this page. **Trampoline** code that leads a CPU from real mode to a kernel.
+
+# %% [markdown] id="next"
+# ## What you know now
+# A CPU is given up, reset, and led into another kernel; in between it belongs to nobody. Two kernels that know nothing of each
+# other talk through a slot in memory and one interrupt vector. And nothing protects one from the other: try
+# `minikernel_image(0x1000000, ...)` in the exercise, and see what the check says about the host.

@@ -1,0 +1,129 @@
+"""From a lab's script to its two notebooks: the student's, without outputs, and the solution's, executed.
+
+The same script gives the same bytes on every computer, so that both can be committed and compared: cell ids are the
+script's own, and nothing of when or where a notebook was executed is kept.
+"""
+
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+from mklab.lab import source
+from mklab.lab.source import LabSourceError
+
+__all__ = ["build", "solution_notebook", "student_notebook", "to_text"]
+
+_METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+_CELL_SECONDS = 60
+# A live widget is known by a random number and is gone with its kernel. What stays is its picture and its text.
+_LIVE = "application/vnd.jupyter.widget-view+json"
+
+
+def build(check: bool = False, labs: Path = source.LABS) -> list[Path]:
+    """Build the notebooks of all labs.
+
+    Args:
+        check: write nothing, compare only.
+        labs: the folder that holds ``src``, the student notebooks and ``solutions``.
+
+    Returns:
+        The notebooks that were not as their scripts would have them, and which now are, unless ``check``.
+
+    Raises:
+        LabSourceError: a script is wrong, a cell of a solution raises or warns, or a notebook has no script.
+    """
+    wanted: dict[Path, str] = {}
+    for script in source.scripts(labs):
+        wanted[labs / f"{script.stem}.ipynb"] = to_text(student_notebook(script))
+        wanted[labs / "solutions" / f"{script.stem}.ipynb"] = to_text(solution_notebook(script))
+    changed = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    if not check:
+        for path in changed:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(wanted[path], encoding="utf-8", newline="\n")
+    strays = sorted({*labs.glob("*.ipynb"), *labs.glob("solutions/*.ipynb")} - wanted.keys())
+    if strays:
+        raise LabSourceError(
+            f"{strays[0].name} in {strays[0].parent.name} has no script in labs/src: move it elsewhere"
+        )
+    return changed
+
+
+def student_notebook(script: Path) -> NotebookNode:
+    """The notebook as handed out: stubs in place of solutions, nothing executed."""
+    notebook = _notebook(script)
+    for cell in notebook.cells:
+        cell.source = source.stub(cell.source)
+    return notebook
+
+
+def solution_notebook(script: Path) -> NotebookNode:
+    """The notebook with solutions, executed from its first cell to its last in a fresh kernel.
+
+    Raises:
+        LabSourceError: a cell raises, takes longer than a minute, or prints on standard error.
+    """
+    notebook = _notebook(script)
+    for cell in notebook.cells:
+        cell.source = source.solution(cell.source)
+        if cell.cell_type == "markdown":
+            # It lies one folder deeper than the student's.
+            cell.source = cell.source.replace("](../", "](../../")
+    client = NotebookClient(
+        notebook,
+        timeout=_CELL_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(script.parent)}},
+    )
+    try:
+        client.execute()
+    except (CellExecutionError, TimeoutError) as error:
+        raise LabSourceError(f"{script.name}: a cell of the solution does not run: {error}") from error
+    notebook.metadata = nbformat.from_dict(_METADATA)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = _stable(cell.outputs, f"{script.name}, {cell.id}")
+    return notebook
+
+
+def to_text(notebook: NotebookNode) -> str:
+    """The notebook as the text of its file."""
+    nbformat.validate(notebook)
+    text: str = nbformat.writes(notebook)
+    return text.rstrip("\n") + "\n"
+
+
+def _notebook(script: Path) -> NotebookNode:
+    notebook = source.read(script)
+    notebook.metadata = nbformat.from_dict(_METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def _stable(outputs: list[NotebookNode], where: str) -> list[NotebookNode]:
+    """Outputs without what differs from run to run.
+
+    Raises:
+        LabSourceError: something was printed on standard error: a warning belongs in no lab.
+    """
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream":
+            if output.name == "stderr":
+                raise LabSourceError(f"{where}: standard error must stay empty, not {output.text!r}")
+            # The kernel sends what is printed in pieces, cut by time.
+            if kept and kept[-1].output_type == "stream":
+                kept[-1].text += output.text
+                continue
+        else:
+            output.get("data", {}).pop(_LIVE, None)
+        kept.append(output)
+    return kept

@@ -1,0 +1,64 @@
+"""Predictions: a question before a run, whose every option has a reason, the wrong ones too.
+
+Nothing is scored or kept. An option opens when it is chosen, in a static page as well: it is plain HTML.
+"""
+
+import html
+from dataclasses import dataclass
+
+__all__ = ["Option", "Prediction"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One answer to choose.
+
+    Attributes:
+        text: the answer.
+        why: why somebody might think so, and what would be seen if it were so.
+        right: whether it is what happens.
+
+    Raises:
+        ValueError: no reason is given.
+    """
+
+    text: str
+    why: str
+    right: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.why.strip():
+            raise ValueError(f"why must say something about the option {self.text!r}, not {self.why!r}")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A question and its options.
+
+    Raises:
+        ValueError: fewer than two options, or not exactly one that is right.
+    """
+
+    question: str
+    options: tuple[Option, ...]
+
+    def __post_init__(self) -> None:
+        right = sum(option.right for option in self.options)
+        if len(self.options) < 2 or right != 1:
+            raise ValueError(f"options must be two or more, one of them right, not {right!r} of {len(self.options)}")
+
+    def __repr__(self) -> str:
+        """The question and the options, for terminals and tests; the reasons stay closed."""
+        lines = [f"  {letter}. {option.text}" for letter, option in zip("ABCDEFGH", self.options, strict=False)]
+        return "\n".join([self.question, *lines])
+
+    def _repr_html_(self) -> str:
+        """The question with options that open."""
+        items = []
+        for letter, option in zip("ABCDEFGH", self.options, strict=False):
+            word = "Yes, this is what happens." if option.right else "This is not what happens."
+            items.append(
+                f'<details style="margin:4px 0"><summary>{letter}. {html.escape(option.text)}</summary>'
+                f'<p style="margin:4px 0 8px 24px"><b>{word}</b> {html.escape(option.why)}</p></details>'
+            )
+        return f'<div style="max-width:46em"><p><b>{html.escape(self.question)}</b></p>{"".join(items)}</div>'
