@@ -7,6 +7,8 @@ that is broken, which `mklab doctor` is there to explain.
 import click
 
 from mklab import __version__
+from mklab.cli_build import build
+from mklab.cli_inspect import inspect
 
 __all__ = ["main"]
 
@@ -67,3 +69,7 @@ def demo(cpus: int, as_json: bool) -> None:
         click.echo(json.dumps(describe(scenario), indent=2))
     else:
         tell(scenario, Console())
+
+
+main.add_command(build)
+main.add_command(inspect)

@@ -416,7 +416,8 @@ class Trace:
             ValueError: not such a trace, or its digest does not fit its events.
         """
         data = json.loads(text)
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
+        complete = isinstance(data, dict) and data.keys() >= {"sha256", "events", "blobs"}
+        if not complete or data.get("format") != FORMAT:
             raise ValueError(f"text must be a trace of format {FORMAT}, not {text[:40]!r}")
         trace = cls()
         for item in data["events"]:

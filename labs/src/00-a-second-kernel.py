@@ -10,7 +10,8 @@
 # # 00 A second kernel in five minutes
 #
 # **Can two kernels share one computer, without a hypervisor?** Here you load a second kernel into a running machine,
-# start it on a CPU of its own, and send it a message. Every step is x86 machine code that executes; you can stop anywhere.
+# start it on a CPU of its own, and send it a message. Every step is x86 machine code that executes, and you can stop
+# anywhere.
 #
 # **Time:** 20 minutes: 5 to watch, 15 to do it yourself. **Before:** nothing.
 #
@@ -78,7 +79,7 @@ print(lab00.owners(run.recording, cpu=2, since=run.booted))
 
 # %% [markdown] id="owner-answer"
 # **Nobody.** From INIT on, CPU 2 no longer executes the host. Then it runs the trampoline, a page below 1 MiB that
-# belongs to no kernel, and only the jump takes it into the memory of `kernel 1`. That gap is thousands of instructions long.
+# belongs to no kernel, and only the jump takes it into the memory of `kernel 1`.
 #
 # In this lab an owner is *observed*: a CPU belongs to the kernel whose memory it was seen to enter. Linux, in the RFC's
 # first version, keeps no such record at all. If the host now brought CPU 2 online again, nothing would stop it,
@@ -93,7 +94,8 @@ print(lab00.message_steps(run.recording, 0))
 
 # %% [markdown] id="message-answer"
 # - **Slot.** Each CPU has one place in shared memory. The sender fills the receiver's slot: number, type, size, bytes.
-# - **ICR.** Two stores to the sender's own interrupt controller (local APIC), at 0xFEE00310 and 0xFEE00300: to whom, which vector.
+# - **ICR.** Two stores to the sender's own interrupt controller (local APIC), at 0xFEE00310 (to whom) and 0xFEE00300
+#   (which vector).
 # - **IRR.** The receiver's APIC notes vector 0xEA. One bit: a second 0xEA before the first is delivered adds nothing.
 # - **Handler.** The CPU leaves HLT and goes through its interrupt table into the handler, which looks into the slot.
 # - **EOI.** The handler tells its APIC that it is done. This one does so first of all, as the RFC's does.
@@ -164,18 +166,19 @@ lab00.second_kernel.hint(1)
 # %% [markdown] id="fidelity"
 # ## What is simplified
 # The machine executes x86 instructions, and its interrupt controllers behave as Intel's manual says. The kernels are
-# minikernels: a console, an interrupt table, messages, nothing else. Time is counted in instructions, so that every run is
-# the same. [Every departure from hardware or from Linux](../docs/fidelity.md) is listed, with a test that shows it.
+# minikernels: a console, an interrupt table, messages, nothing else. Time is counted in instructions, so that every
+# run is the same. [Every departure from hardware or from Linux](../docs/fidelity.md) is listed, with a test that shows it.
 
 # %% [markdown] id="words"
 # ## Words
 # **APIC** interrupt controller of a CPU (SDM, "Advanced Programmable Interrupt Controller"). **EOI** end of interrupt.
-# **HLT** a CPU sleeps until an interrupt. **ICR** interrupt command register: a store there sends. **INIT** resets a CPU.
-# **IPI** an interrupt from one CPU to another. **IRR** interrupts that have arrived and wait. **kexec** starting a kernel from
-# a kernel. **SIPI** start-up IPI: begin at this page. **Trampoline** code that leads a CPU from real mode to a kernel.
+# **HLT** a CPU sleeps until an interrupt. **ICR** interrupt command register: a store there sends. **INIT** resets a
+# CPU. **IPI** an interrupt from one CPU to another. **IRR** interrupts that have arrived and wait. **kexec** starting a
+# kernel from a kernel. **SIPI** start-up IPI: begin at this page. **Trampoline** code that leads a CPU from real mode
+# to a kernel.
 
 # %% [markdown] id="next"
 # ## What you know now
-# A CPU is given up, reset, and led into another kernel; in between it belongs to nobody. Two kernels that know nothing of each
-# other talk through a slot in memory and one interrupt vector. And nothing protects one from the other: try
+# A CPU is given up, reset, and led into another kernel; in between it belongs to nobody. Two kernels that know nothing
+# of each other talk through a slot in memory and one interrupt vector. And nothing protects one from the other: try
 # `minikernel_image(0x1000000, ...)` in the exercise, and see what the check says about the host.

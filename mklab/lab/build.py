@@ -16,10 +16,6 @@ from mklab.lab.source import LabSourceError
 
 __all__ = ["build", "solution_notebook", "student_notebook", "to_text"]
 
-_METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
 _CELL_SECONDS = 60
 # A live widget is known by a random number and is gone with its kernel. What stays is its picture and its text.
 _LIVE = "application/vnd.jupyter.widget-view+json"
@@ -87,7 +83,7 @@ def solution_notebook(script: Path) -> NotebookNode:
         client.execute()
     except (CellExecutionError, TimeoutError) as error:
         raise LabSourceError(f"{script.name}: a cell of the solution does not run: {error}") from error
-    notebook.metadata = nbformat.from_dict(_METADATA)
+    notebook.metadata = _metadata()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = _stable(cell.outputs, f"{script.name}, {cell.id}")
@@ -97,13 +93,19 @@ def solution_notebook(script: Path) -> NotebookNode:
 def to_text(notebook: NotebookNode) -> str:
     """The notebook as the text of its file."""
     nbformat.validate(notebook)
-    text: str = nbformat.writes(notebook)
+    text: str = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
     return text.rstrip("\n") + "\n"
+
+
+def _metadata() -> NotebookNode:
+    """The same for every notebook: a kernel adds its version, which differs."""
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return NotebookNode(kernelspec=kernel, language_info={"name": "python"})  # type: ignore[no-untyped-call]
 
 
 def _notebook(script: Path) -> NotebookNode:
     notebook = source.read(script)
-    notebook.metadata = nbformat.from_dict(_METADATA)
+    notebook.metadata = _metadata()
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 

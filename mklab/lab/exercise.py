@@ -22,8 +22,8 @@ __all__ = [
     "Hint",
     "LimitedRoundRobin",
     "Mistake",
+    "OutOfSlicesError",
     "Outcome",
-    "OutOfSlices",
     "Verdict",
     "attempt",
 ]
@@ -168,7 +168,7 @@ class Exercise:
             verdict = Verdict(
                 Outcome.NOT_CHECKED,
                 f"The check itself failed: {type(error).__name__}: {error}",
-                next_step="This is a defect of the lab, not of your answer. Please report it with the text of your cell.",
+                next_step="This is the lab's mistake, not yours. Please report it, with the text of your cell.",
             )
         return replace(verdict, exercise=self.id)
 
@@ -212,7 +212,7 @@ def attempt(answer: Callable[..., object], *arguments: object) -> Attempt:
     return Attempt()
 
 
-class OutOfSlices(MklabError):
+class OutOfSlicesError(MklabError):
     """A machine under test has run for longer than any sensible answer needs."""
 
 
@@ -231,9 +231,9 @@ class LimitedRoundRobin(RoundRobin):
         """The next CPU.
 
         Raises:
-            OutOfSlices: none is left. The machine stands between two slices and is whole.
+            OutOfSlicesError: none is left. The machine stands between two slices and is whole.
         """
         if not self.left:
-            raise OutOfSlices("the machine has run for longer than the exercise needs")
+            raise OutOfSlicesError("the machine has run for longer than the exercise needs")
         self.left -= 1
         return super().choose(runnable)

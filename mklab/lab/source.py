@@ -1,8 +1,8 @@
 """Lab scripts: ``labs/src/*.py`` in jupytext's percent format, the source from which the notebooks are built.
 
-Each cell names itself (``# %% id="watch"``), so that its id outlives every change around it. A cell that holds an answer
-says to which exercise (``exercise="00.1"``), and the lines between the two markers, which are nbgrader's, are the
-solution. The stub is the same cell with an ellipsis in their place, so the two cannot drift apart.
+Each cell names itself (``# %% id="watch"``), so that its id outlives every change around it. A cell that holds an
+answer says to which exercise (``exercise="00.1"``), and the lines between the two markers, which are nbgrader's, are
+the solution. The stub is the same cell with an ellipsis in their place, so the two cannot drift apart.
 """
 
 import re
@@ -44,7 +44,7 @@ def read(script: Path) -> NotebookNode:
     Raises:
         LabSourceError: a cell has no id, or that of another one, or its markers do not pair.
     """
-    notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook: NotebookNode = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     seen: set[str] = set()
     for number, cell in enumerate(notebook.cells, 1):
         where = f"{script.name}, cell {number}"

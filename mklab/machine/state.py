@@ -1,5 +1,8 @@
 """A machine as plain data, and back: restored in a fresh process, a run goes on with the same trace."""
 
+import base64
+import copy
+import json
 from typing import Any
 
 from mklab.machine.cpu import Cpu
@@ -27,8 +30,9 @@ def state(machine: Machine) -> dict[str, Any]:
         "memory": machine.memory.state(),
         "board": machine.board.state(),
         "schedule": machine.schedule.state(),
-        "images": [image.to_dict() for image in machine.images.values()],
-        "calls": [call.to_dict() for call in machine.calls],
+        "images": copy.deepcopy([image.to_dict() for image in machine.images.values()]),
+        "calls": copy.deepcopy([call.to_dict() for call in machine.calls]),
+        "blobs": _blobs(machine),
         "stopped": vars(machine.stopped) if machine.stopped else None,
         "trace": machine.trace.state(),
     }
@@ -58,7 +62,14 @@ def restore(machine: Machine, data: dict[str, Any]) -> None:
     machine.board.restore(data["board"])
     machine.schedule.restore(data["schedule"])
     machine.images.clear()
-    machine.images.update({image["name"]: Image(**image) for image in data["images"]})
-    machine.calls[:] = [Call(**call) for call in data["calls"]]
+    machine.images.update({image["name"]: Image(**copy.deepcopy(image)) for image in data["images"]})
+    machine.calls[:] = [Call(**copy.deepcopy(call)) for call in data["calls"]]
     machine.stopped = Stop(**data["stopped"]) if data["stopped"] else None
     machine.trace.restore(data["trace"])
+    machine.trace.blobs = {name: base64.b64decode(blob) for name, blob in data["blobs"].items()}
+
+
+def _blobs(machine: Machine) -> dict[str, str]:
+    """The long byte strings that a call under way still refers to, by hash."""
+    calls = json.dumps([call.to_dict() for call in machine.calls])
+    return {name: base64.b64encode(blob).decode() for name, blob in machine.trace.blobs.items() if name in calls}

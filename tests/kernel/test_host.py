@@ -312,7 +312,7 @@ def test_calls_can_be_interleaved_and_snapshot_between_steps(booted: str) -> Non
     def begin(machine: Machine) -> Host:
         host = Host(machine)
         state.restore(machine, json.loads(booted))
-        host.submit("cpu_down", {"cpu": 2}, via=0)
+        host.submit_load(minikernel_image(KERNEL_1, 1, [2]), via=0)
         host.submit("cpu_down", {"cpu": 3}, via=1)
         return host
 
@@ -327,7 +327,8 @@ def test_calls_can_be_interleaved_and_snapshot_between_steps(booted: str) -> Non
         state.restore(second, json.loads(json.dumps(state.state(first))))
         second.run()
         assert second.trace.sha256 == whole.machine.trace.sha256
-    assert [whole.cpu_online(cpu) for cpu in range(4)] == [True, True, False, False]
+    assert [whole.cpu_online(cpu) for cpu in range(4)] == [True, True, True, False]
+    assert "kernel 1" in whole.machine.images
 
 
 @pytest.mark.parametrize("quantum", [7, 100_000])
