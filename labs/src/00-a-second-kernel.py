@@ -167,7 +167,8 @@ lab00.second_kernel.hint(1)
 # ## What is simplified
 # The machine executes x86 instructions, and its interrupt controllers behave as Intel's manual says. The kernels are
 # minikernels: a console, an interrupt table, messages, nothing else. Time is counted in instructions, so that every
-# run is the same. [Every departure from hardware or from Linux](../docs/fidelity.md) is listed, with a test that shows it.
+# run is the same. [Every departure from hardware or from Linux](../docs/fidelity.md) is listed, with a test that shows
+# it.
 
 # %% [markdown] id="words"
 # ## Words

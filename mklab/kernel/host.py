@@ -133,7 +133,7 @@ class Host:
         privileged: bool = True,
         via: int = 0,
     ) -> None:
-        """Load an image: kexec_load(2).
+        """Load an image, as the system call of this name does.
 
         Args:
             entry: physical address at which the image is entered.

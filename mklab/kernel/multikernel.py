@@ -23,9 +23,6 @@ __all__ = ["MK_PING", "MK_PONG", "MessageObserver", "MultikernelSendIpiData", "m
 MK_PING, MK_PONG = 1, 2
 """Message types that the minikernel knows: a ping is answered with the same bytes, as a pong."""
 
-_POLL = 10
-_MAX_POLLS = 1000
-
 
 def mk_slot(machine: "Machine", cpu: int) -> View:
     """The ``struct mk_ipi_data`` of CPU number ``cpu`` in mk_shared_data.
@@ -51,14 +48,12 @@ class MultikernelSendIpiData(SteppedFunction):
         values = call.values
         work = self.host.cpu_work(call.cpu)
         if work.get("state") != Work.EMPTY:
-            self.sleep(call, _POLL)
-            return f"CPU {call.cpu} has other work"
+            return self.poll(call, f"CPU {call.cpu} has other work and does not finish it")
         work.set("function", Work.SEND_IPI_DATA)
         for index, value in enumerate((values["cpu"] & 0xFFFFFFFF, values["size"], values["type"])):
             work.set("args", value, index)
         work.set_bytes("data", bytes.fromhex(values["data"])[:MK_MAX_DATA_SIZE])
         work.set("state", Work.QUEUED)
-        values["polls"] = 0
         call.step = "wake"
         return f"to CPU {values['cpu']}, type {values['type']}, {values['size']} bytes"
 
@@ -74,19 +69,14 @@ class MultikernelSendIpiData(SteppedFunction):
     def wait(self, call: Call) -> str:
         """Until the guest code has returned."""
         work = self.host.cpu_work(call.cpu)
-        call.values["polls"] += 1
-        if work.get("state") == Work.DONE:
-            work.set("state", Work.EMPTY)
-            result = work.get("result")
-            call.step, call.result = "", result
-            if result < 0:
-                why = f"cpu {call.values['cpu']} or size {call.values['size']} is out of range"
-                raise KexecError(-result, "multikernel_send_ipi_data", why)
-            return f"returns {result}"
-        if call.values["polls"] > _MAX_POLLS:
-            raise KexecError(110, "multikernel_send_ipi_data", f"CPU {call.cpu} does not answer")
-        self.sleep(call, _POLL)
-        return f"CPU {call.cpu} works on it"
+        if work.get("state") != Work.DONE:
+            return self.poll(call, f"CPU {call.cpu} does not answer")
+        work.set("state", Work.EMPTY)
+        call.step, call.result = "", work.get("result")
+        if call.result < 0:
+            why = f"cpu {call.values['cpu']} or size {call.values['size']} is out of range"
+            raise KexecError(-call.result, "multikernel_send_ipi_data", why)
+        return f"returns {call.result}"
 
 
 class MessageObserver:

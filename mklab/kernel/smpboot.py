@@ -14,8 +14,6 @@ __all__ = ["KICK_STEPS", "CpuDown", "CpuUp", "Kick"]
 KICK_STEPS = ("kick", "mailbox", "warm_reset", "init_assert", "init_deassert", "sipi_1", "sipi_2", "clear_status")
 _SIPI_DELAY = 10
 """Microseconds around a SIPI on CPUs since the Pentium 4 (wakeup_secondary_cpu_via_init)."""
-_POLL = 10
-_MAX_POLLS = 1000
 
 
 class Kick(SteppedFunction):
@@ -96,7 +94,7 @@ class CpuUp(Kick):
             raise KexecError(errno.EINVAL, "cpu_up", f"this machine has no CPU {cpu}")
         if self.host.cpu_online(cpu):
             raise KexecError(errno.EBUSY, "cpu_up", f"CPU {cpu} is online")
-        call.values |= {"start": self.host.symbol("secondary_startup_64"), "apicid": self.host.apicid(cpu), "polls": 0}
+        call.values |= {"start": self.host.symbol("secondary_startup_64"), "apicid": self.host.apicid(cpu)}
         self.host.printk(f"smpboot: Booting Node 0 Processor {cpu} APIC 0x{call.values['apicid']:x}")
         call.step = "mailbox"
         return f"CPU {cpu} is offline"
@@ -109,14 +107,10 @@ class CpuUp(Kick):
     def wait(self, call: Call) -> str:
         """Until the CPU has set its bit."""
         cpu = call.values["cpu"]
-        call.values["polls"] += 1
-        if self.host.cpu_online(cpu):
-            call.step = ""
-            return f"CPU {cpu} is online"
-        if call.values["polls"] > _MAX_POLLS:
-            raise KexecError(errno.EIO, "cpu_up", f"CPU {cpu} did not come up")
-        self.sleep(call, _POLL)
-        return f"CPU {cpu} is not up yet"
+        if not self.host.cpu_online(cpu):
+            return self.poll(call, f"CPU {cpu} did not come up")
+        call.step = ""
+        return f"CPU {cpu} is online"
 
 
 class CpuDown(SteppedFunction):
@@ -142,20 +136,15 @@ class CpuDown(SteppedFunction):
         work.set("state", Work.QUEUED)
         for paddr, value in apicdef.icr_write(apicdef.APIC_DM_FIXED | RESCHEDULE_VECTOR, apicid):
             self.host.machine.store(call.cpu, paddr, value)
-        call.values["polls"] = 0
         call.step = "wait"
         return f"CPU {cpu} asked to play dead"
 
     def wait(self, call: Call) -> str:
         """Until the CPU has cleared its bit."""
         cpu = call.values["cpu"]
-        call.values["polls"] += 1
-        if not self.host.cpu_online(cpu):
-            self.host.cpu_work(cpu).set("state", Work.EMPTY)
-            self.host.printk(f"smpboot: CPU {cpu} is now offline")
-            call.step = ""
-            return f"CPU {cpu} is offline"
-        if call.values["polls"] > _MAX_POLLS:
-            raise KexecError(errno.EIO, "cpu_down", f"CPU {cpu} did not die; it does not run the host's idle loop")
-        self.sleep(call, _POLL)
-        return f"CPU {cpu} is still online"
+        if self.host.cpu_online(cpu):
+            return self.poll(call, f"CPU {cpu} did not die; it does not run the host's idle loop")
+        self.host.cpu_work(cpu).set("state", Work.EMPTY)
+        self.host.printk(f"smpboot: CPU {cpu} is now offline")
+        call.step = ""
+        return f"CPU {cpu} is offline"

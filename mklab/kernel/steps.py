@@ -1,7 +1,9 @@
 """Kernel functions of the host, advancing in named steps."""
 
+import errno
 from typing import TYPE_CHECKING
 
+from mklab.errors import KexecError
 from mklab.kernel.layout import INSTRUCTIONS_PER_MICROSECOND
 from mklab.machine.process import Call
 
@@ -9,6 +11,10 @@ if TYPE_CHECKING:
     from mklab.kernel.host import Host
 
 __all__ = ["SteppedFunction"]
+
+_POLL = 10
+"""Microseconds between two looks."""
+_MAX_POLLS = 1000
 
 
 class SteppedFunction:
@@ -32,3 +38,15 @@ class SteppedFunction:
     def sleep(self, call: Call, microseconds: int) -> None:
         """The next step comes ``microseconds`` of virtual time later (udelay)."""
         call.wake = self.host.machine.time + microseconds * INSTRUCTIONS_PER_MICROSECOND
+
+    def poll(self, call: Call, failure: str) -> str:
+        """The same step again, a little later, while something has not happened yet.
+
+        Raises:
+            KexecError: EIO, it has been asked too often; ``failure`` says what did not happen.
+        """
+        call.values["polls"] = call.values.get("polls", 0) + 1
+        if call.values["polls"] > _MAX_POLLS:
+            raise KexecError(errno.EIO, call.function, failure)
+        self.sleep(call, _POLL)
+        return "not yet"

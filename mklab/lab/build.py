@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from mklab.lab import source
@@ -81,7 +81,7 @@ def solution_notebook(script: Path) -> NotebookNode:
     )
     try:
         client.execute()
-    except (CellExecutionError, TimeoutError) as error:
+    except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LabSourceError(f"{script.name}: a cell of the solution does not run: {error}") from error
     notebook.metadata = _metadata()
     for cell in notebook.cells:
@@ -100,7 +100,9 @@ def to_text(notebook: NotebookNode) -> str:
 def _metadata() -> NotebookNode:
     """The same for every notebook: a kernel adds its version, which differs."""
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return NotebookNode(kernelspec=kernel, language_info={"name": "python"})  # type: ignore[no-untyped-call]
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    node: NotebookNode = nbformat.from_dict(metadata)  # type: ignore[no-untyped-call]
+    return node
 
 
 def _notebook(script: Path) -> NotebookNode:

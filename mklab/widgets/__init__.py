@@ -1,1 +1,5 @@
-"""Pictures of a recording, for notebooks and static pages."""
+"""Pictures of a recording, and the dashboard that steers what is recorded."""
+
+from mklab.widgets.dashboard import Dashboard, Driver
+
+__all__ = ["Dashboard", "Driver"]

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from itertools import count
 
-from mklab.recording import Ipi, Moment, Recording, Slot
+from mklab.recording import Ipi, Moment, Recording
 
 __all__ = ["QUESTION", "Row", "answer", "names_of", "rows", "twin"]
 
@@ -59,7 +59,7 @@ def names_of(recording: Recording) -> list[str]:
 
 def _kind(ipi: Ipi) -> str:
     kinds = {"init": "INIT" if ipi.level else "INIT level de-assert", "sipi": f"SIPI {ipi.vector:#x}", "nmi": "NMI"}
-    return kinds.get(ipi.delivery, f"vector {ipi.vector:#x}")
+    return kinds.get(ipi.delivery, f"vector 0x{ipi.vector:X}")
 
 
 def _target(ipi: Ipi) -> str:
@@ -103,8 +103,8 @@ def _fate(ipi: Ipi) -> tuple[str, bool]:
         case "sipi":
             return f"CPU {ipi.target} starts in real mode at {ipi.vector << 12:#x}.", False
     if ipi.merged:
-        return f"Merged. IRR bit {ipi.vector:#x} was set already: two IPIs, one interrupt.", False
-    return (f"Accepted: IRR bit {ipi.vector:#x} set." if ipi.delivery != "nmi" else "Accepted."), False
+        return f"Merged. IRR bit 0x{ipi.vector:X} was set already: two IPIs, one interrupt.", False
+    return (f"Accepted: IRR bit 0x{ipi.vector:X} set." if ipi.delivery != "nmi" else "Accepted."), False
 
 
 def _delivered(recording: Recording, numbers: list[int], names: list[str]) -> Row:

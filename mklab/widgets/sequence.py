@@ -112,16 +112,19 @@ def _slot(diagram: _Diagram, ipi: Ipi, row: Row, palette: Palette) -> str:
     gone = lost or ipi.overwritten is not None
     color = palette.role("alert") if gone else palette.role("ink")
     dash = "4 3" if lost else None
-    top, bottom = ("8" if begins else "0"), ("32" if ends and ipi.taken or lost else "4" if ends else "100%")
-    content = _rule(left, top, bottom, color, 1.2, dash) + _rule(right, top, bottom, color, 1.2, dash)
+    top = 8 if begins else 0
+    # Where it is read, and where it is lost, its box is closed; where it is overwritten, the next one begins at 8.
+    bottom = 32 if lost or (ends and ipi.taken) else 4 if ends else None
+    sides = (str(top), "100%" if bottom is None else str(bottom), color, 1.2, dash)
+    content = _rule(left, *sides) + _rule(right, *sides)
     if begins:
         label = messages.names_of(diagram.recording)[_number(diagram, ipi)]
         content += path([(left, 8, right, 8)], color, stroke_dasharray=dash)
         content += text(x, 29, label, color, size=11, bold=True, font_family=CODE, text_anchor="middle")
         if ipi.overwritten:
             content += path([(x - 9, 25, x + 9, 25)], color, 1.5)
-    if bottom != "100%":
-        content += path([(left, float(bottom), right, float(bottom))], color, stroke_dasharray=dash)
+    if bottom is not None:
+        content += path([(left, bottom, right, bottom)], color, stroke_dasharray=dash)
     if ends and ipi.taken:
         content += path([(x - 5, 22, x - 1, 26), (x - 1, 26, x + 6, 17)], palette.role("good"), 2)
     return content
@@ -241,10 +244,10 @@ def svg(recording: Recording, palette: Palette = LIGHT, width: int = 960) -> str
         content += element("svg", _marks(diagram, number, palette), x=left, y=y, width=diagram.width, height=height)
         content += text(left - 20, y + 20, f"{row.at.time:,}", muted, size=11, font_family=CODE, text_anchor="end")
         color = palette.role("alert") if row.trouble else palette.role("ink")
-        for line, words in enumerate(heads):
-            content += text(words_at, y + 13 + 15 * line, words, color, bold=True)
-        for line, words in enumerate(details, len(heads)):
-            content += text(words_at, y + 13 + 15 * line, words, muted, size=11)
+        for number_of_line, line in enumerate(heads):
+            content += text(words_at, y + 13 + 15 * number_of_line, line, color, bold=True)
+        for number_of_line, line in enumerate(details, len(heads)):
+            content += text(words_at, y + 13 + 15 * number_of_line, line, muted, size=11)
         y += height
     if diagram.hidden:
         content += text(words_at, y + 20, _hidden(diagram), muted, size=11)

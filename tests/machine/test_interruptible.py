@@ -1,0 +1,54 @@
+"""Ctrl-C, as signals that the process sends itself."""
+
+import signal
+import threading
+
+import pytest
+
+from mklab.machine.interruptible import Interruptible
+
+
+def test_ctrl_c_asks_instead_of_breaking_off() -> None:
+    asked: list[int] = []
+    interruptible = Interruptible(lambda: asked.append(1))
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible:
+        signal.raise_signal(signal.SIGINT)
+        assert (asked, interruptible.requested) == ([1], True)
+    assert signal.getsignal(signal.SIGINT) is before
+    with interruptible:
+        assert not interruptible.requested, "each entry begins anew"
+
+
+def test_afterwards_it_breaks_off_again() -> None:
+    with Interruptible(lambda: None):
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_the_handler_comes_back_after_an_error() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ZeroDivisionError), Interruptible(lambda: None):
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_thread_leaves_signals_alone() -> None:
+    """Also one that uses what the main thread has used before."""
+    interruptible = Interruptible(lambda: None)
+    with interruptible:
+        pass
+    seen: list[object] = []
+
+    def enter() -> None:
+        try:
+            with interruptible:
+                seen.append(signal.getsignal(signal.SIGINT))
+        except ValueError as error:
+            seen.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
