@@ -1,5 +1,6 @@
 """The README's example runs, and does what the README says."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,3 +14,24 @@ def test_the_example_boots_a_second_kernel(repository: Path) -> None:
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout == output
+
+
+def test_the_picture_is_what_the_demo_draws(repository: Path, mklab_command: Path, tmp_path: Path) -> None:
+    """`mklab demo --svg docs/pictures/second-kernel.svg` makes it."""
+    file = tmp_path / "second-kernel.svg"
+    subprocess.run([mklab_command, "demo", "--svg", file], check=True, capture_output=True, env=os.environ)
+    assert (repository / "docs" / "pictures" / "second-kernel.svg").read_text() == file.read_text()
+
+
+def test_every_file_it_names_exists(repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    for name in re.findall(r"`((?:labs|mklab|docs|binder)/[\w./]*|[A-Z]+\.md)`", text):
+        assert (repository / name).exists(), name
+
+
+def test_a_picture_that_cannot_be_written(mklab_command: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [mklab_command, "demo", "--svg", tmp_path / "no" / "x.svg"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("x.svg: No such file or directory\n")

@@ -45,12 +45,13 @@ lab00.prediction
 
 # %% [markdown] id="watch"
 # ## Watch
-# Press **Step** and read the line that changes. Every step goes on until there is something to see. **Run** goes to the
-# end, **Reset** starts again. Watch for three moments:
+# What you see at first is the past: the host has brought up CPUs 1, 2 and 3, one after the other. Now press **Step**,
+# and watch CPU 2. Every step goes on until there is something to see; **Run** goes to the end, **Reset** starts again,
+# and **Text twin** says the same in words. Three moments matter:
 #
 # - INIT: CPU 2 loses its owner;
-# - the jump: CPU 2 gets a new one, long after the host's call has returned;
-# - the message, and the answer that comes back.
+# - the jump: CPU 2 gets a new one;
+# - the message m1, and the answer m2 that comes back.
 
 # %% id="dashboard"
 Dashboard(Scenario())
@@ -58,17 +59,21 @@ Dashboard(Scenario())
 # %% [markdown] id="consoles-text"
 # ## Two consoles
 # The cells below look at a run of their own, from beginning to end, so they do not depend on what you pressed above.
-# Here is what each kernel has printed. Neither knows of the other's console.
+# Here is what each kernel has printed, and when: time is counted in executed instructions. Neither knows of the other's
+# console.
 
 # %% id="consoles"
 run = Scenario()
 run.run()
 for kernel in ("host", "kernel 1"):
-    print(f"--- {kernel}\n{run.machine.console(kernel)}")
+    print(f"--- {kernel}")
+    for time, line in run.recording.lines(kernel):
+        print(f"{time:>9,}  {line}")
 
 # %% [markdown] id="two-kernels"
-# Both are alive: the host printed the answer to its message *after* the second kernel had started. So the right
-# prediction was B: the host went on, on the CPUs it had kept.
+# Both are alive: the host prints the answer to its message *after* `kernel 1 up`. So the right prediction was B: the
+# host goes on, on the CPUs it has kept. And look at `do_multikernel_boot_cpu end`: there the host is done with starting
+# CPU 2, tens of thousands of instructions before the second kernel is up. Nobody has checked that it ever will be.
 
 # %% [markdown] id="owner-question"
 # ## Who owned CPU 2 between INIT and the jump?
@@ -87,7 +92,7 @@ print(lab00.owners(run.recording, cpu=2, since=run.booted))
 
 # %% [markdown] id="message-text"
 # ## The way of a message
-# A message needs two things: bytes in memory, and an interrupt that says "look". Time is in instructions.
+# A message needs two things: bytes in memory, and an interrupt that says "look".
 
 # %% id="message"
 print(lab00.message_steps(run.recording, 0))
@@ -96,9 +101,10 @@ print(lab00.message_steps(run.recording, 0))
 # - **Slot.** Each CPU has one place in shared memory. The sender fills the receiver's slot: number, type, size, bytes.
 # - **ICR.** Two stores to the sender's own interrupt controller (local APIC), at 0xFEE00310 (to whom) and 0xFEE00300
 #   (which vector).
-# - **IRR.** The receiver's APIC notes vector 0xEA. One bit: a second 0xEA before the first is delivered adds nothing.
-# - **Handler.** The CPU leaves HLT and goes through its interrupt table into the handler, which looks into the slot.
-# - **EOI.** The handler tells its APIC that it is done. This one does so first of all, as the RFC's does.
+# - **IRR.** The receiver's APIC notes vector 0xEA. One bit: a second 0xEA before the first is delivered adds nothing. -
+#   **Handler.** The CPU leaves HLT and goes through its interrupt table into the handler, which will look into the
+#   slot. - **EOI.** The handler tells its APIC that the next interrupt may come. This one does so before it looks into
+#   the slot, as the RFC's does.
 #
 # The answer takes the same way back. Everything above is in the trace, and the trace is the same on every computer:
 

@@ -3,7 +3,7 @@
 from mklab.lab.exercise import Exercise, Mistake
 from mklab.lab.lab00_check import judge
 from mklab.lab.prediction import Option, Prediction
-from mklab.recording import Moment, Recording
+from mklab.recording import Moment, Recording, Slot
 
 __all__ = ["message_steps", "owners", "prediction", "second_kernel"]
 
@@ -30,7 +30,7 @@ prediction = Prediction(
         Option(
             "The host waits until the new kernel says that it is up, or has ended.",
             "That would be prudent. But the RFC's first version sends two SIPIs and returns; it does not look whether"
-            " the CPU has started. You will see the call return while CPU 2 is still in real mode.",
+            " the CPU has started. The host's log will show it done long before the other kernel is up.",
         ),
     ),
 )
@@ -76,18 +76,21 @@ def message_steps(recording: Recording, number: int = 0) -> str:
         (ipi.sent, f"CPU {ipi.sender} writes its ICR: vector 0xEA to CPU {ipi.target}")
     ]
     if ipi.slot is not None:
-        payload = bytes.fromhex(ipi.slot.payload).decode("ascii", "replace")
         steps.insert(
-            0, (ipi.sent, f"the slot at {ipi.slot.address:#x} already holds {payload!r}, type {ipi.slot.type}")
+            0, (ipi.sent, f"the slot at {ipi.slot.address:#x} already holds {_text(ipi.slot)!r}, type {ipi.slot.type}")
         )
     steps += [
         (ipi.accepted, f"bit 0xEA is set in the IRR of CPU {ipi.target}"),
         (ipi.lost, f"the interrupt is lost: {ipi.why}"),
         (ipi.delivered, f"CPU {ipi.target} leaves HLT and enters its handler of vector 0xEA"),
-        (ipi.taken, "the handler's kernel finds the message in the slot"),
+        (ipi.taken, f"in its slot it will find {_text(ipi.read)!r}"),
         (ipi.eoi, f"CPU {ipi.target} writes EOI: the next interrupt may come"),
     ]
     return "\n".join(f"{moment.time:>11,}  {text}" for moment, text in steps if moment is not None)
+
+
+def _text(slot: Slot | None) -> str:
+    return bytes.fromhex(slot.payload).decode("ascii", "replace") if slot else ""
 
 
 _DOWN = "    host.cpu_down(3)\n"
@@ -102,7 +105,7 @@ second_kernel = Exercise(
     kind="python",
     judge=judge,
     hints=(
-        "Press Reset above, then Step, and read the titles: each is one call. In which order do they come?",
+        "The list under 'What will happen' has the acts in their order. Which call is each of them?",
         "A CPU has one owner: the host must give it up before another kernel may have it. A CPU must have something to"
         " run before it is started, and must be up before it can take a message.",
         "Make the image; cpu_down; load; multikernel_kexec; wait_online; multikernel_send_ipi_data. Six lines, CPU 3 in"

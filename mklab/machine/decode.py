@@ -12,7 +12,10 @@ from mklab.machine.registers import Registers
 __all__ = ["how_it_repeats"]
 
 _LONGEST_INSTRUCTION = 15
-_BRANCHES = (capstone.CS_GRP_JUMP, capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_IRET)
+_BRANCHES = (
+    *(capstone.CS_GRP_JUMP, capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_IRET),
+    capstone.CS_GRP_BRANCH_RELATIVE,  # LOOP is in no other group
+)
 
 
 def how_it_repeats(memory: PhysicalMemory, registers: Registers, linear: int) -> str:
@@ -20,9 +23,9 @@ def how_it_repeats(memory: PhysicalMemory, registers: Registers, linear: int) ->
     code = b"".join(_byte(memory, registers, linear + i) for i in range(_LONGEST_INSTRUCTION))
     narrow = capstone.CS_MODE_32 if registers.cs.big else capstone.CS_MODE_16
     for instruction in _decoder(capstone.CS_MODE_64 if registers.cs.long else narrow).disasm(code, linear, 1):
-        if instruction.mnemonic.startswith("rep"):
-            return "rep"
-        return "branch" if any(instruction.group(group) for group in _BRANCHES) else ""
+        if any(instruction.group(group) for group in _BRANCHES):
+            return "branch"
+        return "rep" if instruction.mnemonic.startswith("rep") else ""
     return ""
 
 

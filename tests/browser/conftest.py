@@ -5,7 +5,7 @@ def test_it(lab: Lab, pages: Callable[..., Page]) -> None:
     page = pages(width=1280, theme="dark")
     lab.open(page, "name.ipynb")
     lab.run_all(page)
-    page.get_by_role("button", name="Step").click()
+    page.locator(".mklab").get_by_role("button", name="Step").click()
 """
 
 import json
@@ -175,7 +175,7 @@ def pages(chromium: Browser, lab: Lab) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def screenshot(tmp_path: Path) -> Callable[[Page, str], Path]:
-    """A function that saves what ``page`` shows as ``name.png``: into $MKLAB_SCREENSHOTS, or else a temporary folder."""
+    """A function that saves what ``page`` shows as ``name.png``: into $MKLAB_SCREENSHOTS or a temporary folder."""
     folder = Path(os.environ.get("MKLAB_SCREENSHOTS", tmp_path))
 
     def save(page: Page, name: str) -> Path:

@@ -65,7 +65,7 @@ def test_buttons_change_the_pictures(
 ) -> None:
     page = shown(width=width, height=1500, theme=theme)
     status = page.get_by_role("status").filter(has_text="events")
-    step = page.get_by_role("button", name="Step")
+    step = page.locator(".mklab").get_by_role("button", name="Step")
     expect(page.get_by_text("Nothing recorded yet")).to_be_visible()
     for _ in range(2):
         step.click()
@@ -73,24 +73,24 @@ def test_buttons_change_the_pictures(
     expect(page.locator(".mklab-sequence tbody tr")).to_have_count(3)
     expect(page.get_by_text("SIPI 0x96 to CPU 2").first).to_be_visible()
     screenshot(page, f"dashboard-{width}-{theme}-step")
-    page.get_by_role("button", name="Run").click()
+    page.locator(".mklab").get_by_role("button", name="Run").click()
     expect(page.get_by_text("m1 delivered; m3 merged; m2 overwritten; m4 lost.")).to_be_visible()
     expect(page.get_by_text("planned kernel 2")).to_be_visible()
     screenshot(page, f"dashboard-{width}-{theme}-run")
-    page.get_by_role("button", name="Text twin").click()
+    page.locator(".mklab").get_by_role("button", name="Text twin").click()
     expect(page.locator(".mklab pre")).to_contain_text("AGAINST THE PLAN: planned for kernel 2")
     step.click()
     expect(status).to_contain_text("Step failed: the story is over (RuntimeError)")
-    page.get_by_role("button", name="Reset").click()
+    page.locator(".mklab").get_by_role("button", name="Reset").click()
     expect(page.get_by_text("Nothing recorded yet").first).to_be_visible()
 
 
 def test_every_control_is_reached_by_the_keyboard(shown: Callable[..., Page]) -> None:
     page = shown()
-    page.get_by_role("button", name="Reset").focus()
+    page.locator(".mklab").get_by_role("button", name="Reset").focus()
     for name in ("Step", "Run", "Text twin"):
         page.keyboard.press("Tab")
-        expect(page.get_by_role("button", name=name)).to_be_focused()
+        expect(page.locator(".mklab").get_by_role("button", name=name)).to_be_focused()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_text("m4 lost").first).to_be_visible()
@@ -100,7 +100,7 @@ def test_every_control_is_reached_by_the_keyboard(shown: Callable[..., Page]) ->
 def test_words_are_legible(shown: Callable[..., Page], width: int) -> None:
     """Nothing under 11 px, and nothing cut off; measured in the browser."""
     page = shown(width=width)
-    page.get_by_role("button", name="Run").click()
+    page.locator(".mklab").get_by_role("button", name="Run").click()
     expect(page.get_by_text("m4 lost").first).to_be_visible()
     small = page.evaluate(
         """() => [...document.querySelectorAll('.mklab *')]

@@ -41,6 +41,6 @@ def test_half_of_ram_is_the_limit(debian_kernel: Path) -> None:
     host.boot()
     before = host.proc_multikernel()
     small = kexec_bzimage64.load(file, base=HOST_END, ram=[(0, RAM, E820_TYPE_RAM)], window=(HOST_END, RAM))
-    with pytest.raises(KexecError, match="-EINVAL: .* more than half of RAM"):
+    with pytest.raises(KexecError, match=r"-EINVAL: .* more than half of RAM"):
         host.load(small)
     assert host.proc_multikernel() == before

@@ -123,7 +123,7 @@ def test_message_steps_are_those_of_the_trace(run: Scenario) -> None:
     lines = lab00.message_steps(run.recording, 0).splitlines()
     sent = next(event for event in run.machine.trace.of(IpiSent) if event.vector == 0xEA)
     eoi = next(event for event in run.machine.trace.of(Eoi) if event.vector == 0xEA)
-    words = ["slot", "ICR", "IRR", "handler", "finds", "EOI"]
+    words = ["slot", "ICR", "IRR", "handler", "find 'ping'", "EOI"]
     assert len(lines) == len(words)
     assert all(word in line for word, line in zip(words, lines, strict=True))
     assert lines[1].split()[0] == f"{sent.time:,}"

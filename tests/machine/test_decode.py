@@ -24,7 +24,7 @@ from tests.machine.guestcode import CODE, PAGE_TABLE, long_mode, protected_regis
         ("cf", protected_registers(), "branch"),  # iret
         ("a4", protected_registers(), ""),  # movsb
         ("c70600000000", protected_registers(), ""),  # movl $0, (%esi)
-        ("4889d8", protected_registers(), ""),  # dec %eax in 32-bit code
+        ("48", protected_registers(), ""),  # dec %eax; in 64-bit code a prefix
         ("0fff", protected_registers(), ""),  # no instruction
     ],
 )
@@ -34,7 +34,7 @@ def test_without_paging(code: str, registers: Registers, answer: str) -> None:
     assert how_it_repeats(machine.memory, registers, CODE) == answer
 
 
-@pytest.mark.parametrize(("code", "answer"), [("f348ab", "rep"), ("4ceb", ""), ("48a5", "")])
+@pytest.mark.parametrize(("code", "answer"), [("f348ab", "rep"), ("e2fe", "branch"), ("e3fe", "branch"), ("f3c3", "branch"), ("48cf", "branch"), ("48a5", "")])
 def test_64_bit(code: str, answer: str) -> None:
     machine, _ = long_mode("hlt")
     machine.poke(CODE, bytes.fromhex(code))
