@@ -90,7 +90,7 @@ def test_delivery_leaves_accessed_bits_and_rf_alone() -> None:
     memory.write(0x2010, (0x00AF9B000000FFFF).to_bytes(8, "little"))
     registers = entry_registers(CODE, STACK, 0, TABLES)
     registers.gdtr, registers.idtr = Segment(0, 0x2000, 0x17, 0), Segment(0, 0x3000, 0xFFF, 0)
-    entered = deliver(memory, registers, 13, 0, "exception")
+    entered = deliver(memory, registers, 13, 0, "exception").registers
     assert entered.rip == 0x100000
     assert memory.read_u64(TABLES + 0x2000) == 0x83
     assert not memory.read_u64(entered.rsp + 24) & RFLAGS.RF

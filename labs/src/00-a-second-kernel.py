@@ -10,8 +10,8 @@
 # # 00 A second kernel in five minutes
 #
 # **Can two kernels share one computer, without a hypervisor?** Here you load a second kernel into a running machine,
-# start it on a CPU of its own, and send it a message. Every step is x86 machine code that executes, and you can stop
-# anywhere.
+# start it on a CPU of its own, and send it a message. Both kernels are x86 machine code that executes, and you can stop
+# them at every step.
 #
 # **Time:** 20 minutes: 5 to watch, 15 to do it yourself. **Before:** nothing.
 #
@@ -31,20 +31,21 @@ from mklab.widgets.dashboard import Dashboard
 #
 # 1. the host takes **CPU 2 offline**: that CPU halts and does nothing more;
 # 2. **kexec_load** copies a second kernel to address 0x2000000, where the host has nothing;
-# 3. the host sends CPU 2 two special interrupts. **INIT** resets the CPU, and **SIPI** tells it where to begin:
-#    in 16-bit real mode, as on the day the PC was new. A small program, the **trampoline**, leads it
-#    through protected mode into 64-bit long mode, and jumps into the second kernel;
-# 4. the host sends a **message**, and the second kernel answers.
+# 3. the host calls **reboot** with the command LINUX_REBOOT_CMD_MULTIKERNEL, for CPU 2.
 
 # %% [markdown] id="predict"
 # ## Predict
-# Before you look: which one do you believe? Decide, then open it. Each option says what would speak for it.
+# The call returns 0. Which of these do you believe? Decide first, then open it: each says what would speak for it.
 
 # %% id="prediction"
 lab00.prediction
 
 # %% [markdown] id="watch"
 # ## Watch
+# The host sends CPU 2 two special interrupts. **INIT** resets it, and **SIPI** tells it where to begin: in 16-bit real
+# mode, as on the day the PC was new. A small program, the **trampoline**, leads it through protected mode into 64-bit
+# long mode, and jumps into the second kernel. In the end the host sends that kernel a message.
+#
 # What you see at first is the past: the host has brought up CPUs 1, 2 and 3, one after the other. Now press **Step**,
 # and watch CPU 2. Every step goes on until there is something to see; **Run** goes to the end, **Reset** starts again,
 # and **Text twin** says the same in words. Three moments matter:
@@ -83,8 +84,8 @@ for kernel in ("host", "kernel 1"):
 print(lab00.owners(run.recording, cpu=2, since=run.booted))
 
 # %% [markdown] id="owner-answer"
-# **Nobody.** From INIT on, CPU 2 no longer executes the host. Then it runs the trampoline, a page below 1 MiB that
-# belongs to no kernel, and only the jump takes it into the memory of `kernel 1`.
+# **Nobody.** From INIT on, CPU 2 no longer executes the host. Then it runs the trampoline, in nine pages below
+# 1 MiB that belong to no kernel, and only the jump takes it into the memory of `kernel 1`.
 #
 # In this lab an owner is *observed*: a CPU belongs to the kernel whose memory it was seen to enter. Linux, in the RFC's
 # first version, keeps no such record at all. If the host now brought CPU 2 online again, nothing would stop it,
@@ -101,10 +102,11 @@ print(lab00.message_steps(run.recording, 0))
 # - **Slot.** Each CPU has one place in shared memory. The sender fills the receiver's slot: number, type, size, bytes.
 # - **ICR.** Two stores to the sender's own interrupt controller (local APIC), at 0xFEE00310 (to whom) and 0xFEE00300
 #   (which vector).
-# - **IRR.** The receiver's APIC notes vector 0xEA. One bit: a second 0xEA before the first is delivered adds nothing. -
-#   **Handler.** The CPU leaves HLT and goes through its interrupt table into the handler, which will look into the
-#   slot. - **EOI.** The handler tells its APIC that the next interrupt may come. This one does so before it looks into
-#   the slot, as the RFC's does.
+# - **IRR.** The receiver's APIC notes vector 0xEA. One bit: a second 0xEA before the first is delivered adds nothing.
+# - **Handler.** The CPU leaves HLT and goes through its interrupt table into the handler, which will look into the
+#   slot.
+# - **EOI.** The handler tells its APIC that the next interrupt may come. This one does so before it looks into the
+#   slot, as the RFC's does.
 #
 # The answer takes the same way back. Everything above is in the trace, and the trace is the same on every computer:
 
@@ -172,17 +174,23 @@ lab00.second_kernel.hint(1)
 # %% [markdown] id="fidelity"
 # ## What is simplified
 # The machine executes x86 instructions, and its interrupt controllers behave as Intel's manual says. The kernels are
-# minikernels: a console, an interrupt table, messages, nothing else. Time is counted in instructions, so that every
-# run is the same. [Every departure from hardware or from Linux](../docs/fidelity.md) is listed, with a test that shows
-# it.
+# minikernels: a console, an interrupt table, messages, nothing else. What the host does inside a system call, such as
+# copying an image or sending INIT, is Python that works on the machine's memory and on the CPU's own APIC. Time is
+# counted in instructions, so that every run is the same. [Every departure from hardware or from
+# Linux](../docs/fidelity.md) is listed, with a test that shows it.
 
 # %% [markdown] id="words"
 # ## Words
-# **APIC** interrupt controller of a CPU (SDM, "Advanced Programmable Interrupt Controller"). **EOI** end of interrupt.
-# **HLT** a CPU sleeps until an interrupt. **ICR** interrupt command register: a store there sends. **INIT** resets a
-# CPU. **IPI** an interrupt from one CPU to another. **IRR** interrupts that have arrived and wait. **kexec** starting a
-# kernel from a kernel. **SIPI** start-up IPI: begin at this page. **Trampoline** code that leads a CPU from real mode
-# to a kernel.
+# - **APIC**: a CPU's interrupt controller (SDM, "Advanced Programmable Interrupt Controller").
+# - **EOI**: end of interrupt; the next one may come.
+# - **HLT**: an instruction; the CPU sleeps until an interrupt.
+# - **ICR**: interrupt command register of an APIC; a store there sends.
+# - **INIT**: resets a CPU; it then waits for a SIPI.
+# - **IPI**: an interrupt from one CPU to another.
+# - **IRR**: interrupt request register of an APIC; what has arrived and waits.
+# - **kexec**: starting a kernel from a kernel.
+# - **SIPI**: start-up IPI; begin at this page, in real mode.
+# - **Trampoline**: code that leads a CPU from real mode into a kernel.
 
 # %% [markdown] id="next"
 # ## What you know now

@@ -4,6 +4,7 @@ The same script gives the same bytes on every computer, so that both can be comm
 script's own, and nothing of when or where a notebook was executed is kept.
 """
 
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -80,7 +81,8 @@ def solution_notebook(script: Path) -> NotebookNode:
         resources={"metadata": {"path": str(script.parent)}},
     )
     try:
-        client.execute()
+        # On its own standard error a kernel warns of how it is reached; what a cell prints there comes as an output.
+        client.execute(stderr=subprocess.DEVNULL)
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LabSourceError(f"{script.name}: a cell of the solution does not run: {error}") from error
     notebook.metadata = _metadata()

@@ -101,7 +101,7 @@ def _nothing(trial: _Trial) -> Verdict | None:
     return Verdict(
         Outcome.NOT_ATTEMPTED,
         "Your function returned and the machine is as it was before.",
-        next_step="Put calls in place of the three dots; exercise.hint(1) says where to begin.",
+        next_step="Put calls in place of the three dots. The hint below says where to begin.",
     )
 
 

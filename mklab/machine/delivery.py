@@ -10,7 +10,7 @@ from mklab.machine.memory import PhysicalMemory
 from mklab.machine.paging import walk
 from mklab.machine.registers import CR0, RFLAGS, Registers, Segment
 
-__all__ = ["GuestFaultError", "TripleFaultError", "deliver", "error_code_of"]
+__all__ = ["Entered", "GuestFaultError", "TripleFaultError", "deliver", "error_code_of"]
 
 DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT, STACK_FAULT, PROTECTION, PAGE_FAULT = 8, 10, 11, 12, 13, 14
 _WITH_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17)
@@ -56,12 +56,30 @@ class _Event:
         return int(self.kind != "software")
 
 
+@dataclass(frozen=True)
+class Entered:
+    """Which handler was entered.
+
+    Attributes:
+        registers: the CPU's registers at the handler's first instruction.
+        vector, kind: whose handler it is: the event's own or, where its delivery faulted, a fault's.
+        faults: the exceptions that delivery raised, oldest first.
+    """
+
+    registers: Registers
+    vector: int
+    kind: str
+    faults: tuple[GuestFaultError, ...]
+
+
 def error_code_of(vector: int, code: int, software: bool) -> int | None:
     """``code`` where this exception pushes one, else None (INT n never does)."""
     return code if vector in _WITH_ERROR_CODE and not software else None
 
 
-def deliver(memory: PhysicalMemory, registers: Registers, vector: int, error: int | None, kind: str) -> Registers:
+def deliver(
+    memory: PhysicalMemory, registers: Registers, vector: int, error: int | None, kind: str, length: int = 0
+) -> Entered:
     """Enter the handler of ``vector``.
 
     Args:
@@ -70,9 +88,7 @@ def deliver(memory: PhysicalMemory, registers: Registers, vector: int, error: in
         vector: 0 to 255.
         error: the error code to push, or None.
         kind: ``interrupt``, ``nmi``, ``exception`` or ``software``.
-
-    Returns:
-        The registers at the handler's first instruction; of this event or, where its delivery faulted, of the fault.
+        length: bytes of the instruction before RIP that asked for it; a fault goes back to that instruction.
 
     Raises:
         TripleFaultError: delivery of #DF faulted.
@@ -80,13 +96,16 @@ def deliver(memory: PhysicalMemory, registers: Registers, vector: int, error: in
     event = _Event(vector, error, kind)
     first = vector if kind == "exception" else None
     chain: list[str] = []
+    faults: list[GuestFaultError] = []
     while True:
         try:
-            return _enter(memory, registers, event)
+            return Entered(_enter(memory, registers, event), event.vector, event.kind, tuple(faults))
         except GuestFaultError as fault:
+            faults.append(fault)
             chain.append(f"{fault.name} ({fault.why})")
             if event.kind == "exception" and event.vector == DOUBLE_FAULT:
                 raise TripleFaultError(", then ".join(chain)) from None
+            registers, length = replace(registers, rip=registers.rip - length), 0
             if fault.vector == PAGE_FAULT:
                 registers = replace(registers, cr2=fault.linear)
             if _doubles(first, fault.vector):

@@ -214,7 +214,7 @@ class Engine:
         if count.vector is not None:
             code, software = self._layout.exception(self._save_scratch())
             uclib.uc_context_restore(self._handle, self._scratch._context)
-            return Exit(count.executed, "exception", count.vector, code, software)
+            return Exit(count.executed, "exception", count.vector, code, software, count.last)
         if failure == uc_const.UC_ERR_INSN_INVALID:
             return Exit(count.executed, "exception", _INVALID_OPCODE)
         if failure is not None:

@@ -42,6 +42,7 @@ class Exit:
         reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: the engine's ``stop`` or the watch;
             ``absent``: an instruction fetch where there is no memory.
         vector, error, software: the exception, its error code (0 where it has none), whether INT n raised it.
+        last: linear address of the last instruction begun.
     """
 
     executed: int
@@ -49,6 +50,7 @@ class Exit:
     vector: int = 0
     error: int = 0
     software: bool = False
+    last: int = 0
 
 
 class Count:

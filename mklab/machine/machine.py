@@ -310,8 +310,10 @@ class Machine:
         registers = self.engine.registers(cpu.index)
         error = error_code_of(leave.vector, leave.error, leave.software)
         self.emit(Fault, cpu.index, vector=leave.vector, error=error, rip=registers.rip, cr2=registers.cr2)
-        kind = "software" if leave.software else "exception"
-        self._deliver(cpu, registers, leave.vector, error, kind)
+        if leave.software:
+            self._deliver(cpu, registers, leave.vector, error, "software", registers.linear_rip - leave.last)
+        else:
+            self._deliver(cpu, registers, leave.vector, error, "exception")
 
     def _take_interrupt(self, cpu: Cpu) -> None:
         """Enter the handler of the interrupt or NMI that is due on ``cpu``, if one is."""
@@ -324,16 +326,22 @@ class Machine:
             self.emit(Woken, cpu.index, vector=due)
         self._deliver(cpu, self.engine.registers(cpu.index), due, None, kind)
 
-    def _deliver(self, cpu: Cpu, registers: Registers, vector: int, error: int | None, kind: str) -> None:
+    def _deliver(
+        self, cpu: Cpu, registers: Registers, vector: int, error: int | None, kind: str, length: int = 0
+    ) -> None:
         try:
-            entered = deliver(self.memory, registers, vector, error, kind)
+            entered = deliver(self.memory, registers, vector, error, kind, length)
         except TripleFaultError as fault:
             self.power.shut_down(cpu, f"triple fault at {registers.linear_rip:#x}: {fault}")
             return
-        self.engine.set_registers(cpu.index, entered)
-        source = "exception" if kind == "software" else kind
-        self.emit(Delivered, cpu.index, vector=vector, source=source, rip=registers.rip, handler=entered.rip)
-        if kind == "interrupt":
+        after = entered.registers
+        self.engine.set_registers(cpu.index, after)
+        rip = registers.rip - (length if entered.faults else 0)
+        for fault in entered.faults:
+            self.emit(Fault, cpu.index, vector=fault.vector, error=fault.error, rip=rip, cr2=after.cr2)
+        source = "exception" if entered.kind == "software" else entered.kind
+        self.emit(Delivered, cpu.index, vector=entered.vector, source=source, rip=rip, handler=after.rip)
+        if entered.kind == "interrupt":
             self.observe("delivered", cpu.index, vector, None)
 
     def _perform(self, call: Call) -> None:

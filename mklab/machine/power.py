@@ -95,7 +95,7 @@ def entry_registers(entry: int, stack: int, boot_params: int, cr3: int) -> Regis
         entry, stack, boot_params, cr3: RIP, RSP, RSI and CR3: addresses that the tables at ``cr3`` map to themselves.
     """
     registers = Registers(
-        cs=Segment(0x10, 0, 0xFFFFFFFF, 0xAF9B00),
+        cs=Segment(0x10, 0, 0xFFFFFFFF, 0xA09B00),
         rip=entry,
         rsp=stack,
         rsi=boot_params,
@@ -105,5 +105,5 @@ def entry_registers(entry: int, stack: int, boot_params: int, cr3: int) -> Regis
         efer=EFER.LME | EFER.LMA,
     )
     for name in ("ds", "es", "ss", "fs", "gs"):
-        setattr(registers, name, Segment(0x18, 0, 0xFFFFFFFF, 0xCF9300))
+        setattr(registers, name, Segment(0x18, 0, 0xFFFFFFFF, 0xC09300))
     return registers

@@ -13,13 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mklab.recording import Recording, Span
-from mklab.widgets.ownership import BAND, BAND_TOP, HEIGHTS, LANE, Lane, lanes, legend, state_of, ticks
+from mklab.widgets.ownership import (
+    BAND,
+    BAND_TOP,
+    HEIGHTS,
+    LANE,
+    Lane,
+    broken_plans,
+    lanes,
+    legend,
+    standing,
+    state_of,
+    ticks,
+)
 from mklab.widgets.palette import LIVE, look_of
 from mklab.widgets.svg import Segment, element, hatch, hatched_box, width_of
 
 __all__ = ["OwnershipChart"]
 
 _WIDTH = 720
+_NARROWEST = 400  # words in a box leave room for a chart as narrow as this, pixels
 _TOP, _BOTTOM = 8, 44
 
 Points = list[tuple[float, float]]
@@ -53,10 +66,10 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         self._strokes = bqplot.Lines(**shape, stroke_width=1)
         self._plans = bqplot.Lines(**shape, stroke_width=3)
         self._alerts = bqplot.Lines(**shape, stroke_width=2.5, fill="none")
-        mark = {"default_size": 48, "colors": [LIVE.role("ink")]}
-        self._arrivals = bqplot.Scatter(**shape, marker="triangle-down", **mark)
         words = {"text": [], "default_size": 12, "font_weight": "normal", "font_unit": "px"}
-        self._words = bqplot.Label(**shape, **words, x_offset=8, y_offset=4, align="start")
+        self._words = bqplot.Label(**shape, **words, x_offset=8, align="start")
+        # A Scatter would draw these triangles too, but it makes bqplot shrink the lanes by its size.
+        self._arrivals = bqplot.Label(**shape, **words, align="middle")
         self._right_words = bqplot.Label(**shape, **words, x_offset=8, align="start")
         self._left_words = bqplot.Label(**shape, **words, x_offset=-8, align="end")
         self._axis = bqplot.Axis(
@@ -71,7 +84,7 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         )
         strokes = [self._waiting, self._boxes, self._strokes, self._plans, self._alerts]
         self._figure = bqplot.Figure(
-            marks=[*strokes, self._arrivals, self._words, self._right_words, self._left_words],
+            marks=[*strokes, self._words, self._arrivals, self._right_words, self._left_words],
             axes=[self._axis],
             scale_x=self._time,
             scale_y=self._lane,
@@ -96,7 +109,7 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         self._figure.layout.height = f"{LANE * len(shown) + _TOP + _BOTTOM}px"
         self._time.max = end
         self._lane.max = len(shown)
-        self._axis.tick_values = np.array(ticks(end))
+        self._axis.tick_values = np.array(ticks(end, 5))
         with (
             self._waiting.hold_sync(),
             self._boxes.hold_sync(),
@@ -125,16 +138,17 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
                     fill = LIVE.fill(box.owner) if box.owner else LIVE.role("rule")
                 outlines = waiting if box.state == "wait-for-SIPI" else solid
                 outlines.add(left, right, top, bottom, line, fill)
-                if lines := _lines(box, left, right, top, bottom, end):
+                begin = left + _room(_words(box, bottom - top), right - left, end)
+                if lines := _lines(box, begin, right, top, bottom, end):
                     strokes.append(lines)
                     stroke_colors.append(line)
                 if box.planned:
                     under = number + (BAND_TOP + BAND + 4) / LANE
                     plans.append([(left, under), (right, under)])
                     plan_colors.append(LIVE.line(box.planned))
-                if box.against_plan:
-                    edge = 3 / LANE
-                    alerts.add(left, right, top - edge, bottom + 3 * edge, LIVE.role("alert"), "transparent")
+            for start, stop in broken_plans(lane):
+                top = number + (BAND_TOP - 3) / LANE
+                alerts.add(start, stop, top, top + (BAND + 11) / LANE, LIVE.role("alert"), "transparent")
         for mark, outlines in ((self._boxes, solid), (self._waiting, waiting), (self._alerts, alerts)):
             _set_lines(mark, outlines.corners, outlines.lines)
             mark.fill_colors = outlines.fills or ["transparent"]
@@ -147,21 +161,19 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         for number, lane in enumerate(shown):
             for box in lane.boxes:
                 left, right, top, bottom = _place(box, number, end)
-                words = (box.owner or state_of(box)) if box.state == "running" else _waits(box)
-                # Words want more room than they need: the chart may be narrower than the hatches were made for.
-                room = (right - left) / end * _WIDTH * 0.6
-                if bottom - top >= 0.3 and room > width_of(words) + 12:
+                words = _words(box, bottom - top)
+                if _room(words, right - left, end):
                     found.append((left, (top + bottom) / 2, words))
         _set_words(self._words, found)
 
     def _draw_arrivals(self, shown: list[Lane], end: int) -> None:
         places = [
-            (arrival, number + (BAND_TOP - 5) / LANE) for number, lane in enumerate(shown) for arrival in lane.arrivals
+            (float(arrival.time), number, arrival.words)
+            for number, lane in enumerate(shown)
+            for arrival in lane.arrivals
         ]
-        with self._arrivals.hold_sync():
-            self._arrivals.x = np.array([float(arrival.time) for arrival, _ in places])
-            self._arrivals.y = np.array([y for _, y in places])
-        words = [(float(arrival.time), y + 4 / LANE, arrival.words) for arrival, y in places]
+        _set_words(self._arrivals, [(time, number + (BAND_TOP - 5) / LANE, "\u25bc") for time, number, _ in places])
+        words = [(time, number + (BAND_TOP - 8) / LANE, words) for time, number, words in places]
         _set_words(self._right_words, [one for one in words if one[0] <= 0.6 * end])
         _set_words(self._left_words, [one for one in words if one[0] > 0.6 * end])
 
@@ -177,7 +189,7 @@ def _place(box: Span, number: int, end: int) -> tuple[float, float, float, float
 
 
 def _lines(box: Span, left: float, right: float, top: float, bottom: float, end: int) -> Points:
-    """Hatch, middle line or cross of a box, as one line with gaps."""
+    """Hatch, middle line or cross of a box from ``left`` on, as one line with gaps: words stand before it."""
     middle = (top + bottom) / 2
     segments: list[Segment] = []
     if box.state == "halted":
@@ -194,8 +206,17 @@ def _lines(box: Span, left: float, right: float, top: float, bottom: float, end:
     return [point for x1, y1, x2, y2 in segments for point in ((x1, y1), (x2, y2), gap)]
 
 
-def _waits(box: Span) -> str:
-    return f"{box.owner}, {box.state}" if box.owner else box.state
+def _words(box: Span, height: float) -> str:
+    """What is written in a box of some height (in lanes), if there is room for it."""
+    if box.state != "running":
+        return f"{box.owner}, {box.state}" if box.owner else box.state
+    return (box.owner or state_of(box)) if height * LANE >= 14 else ""
+
+
+def _room(words: str, width: float, end: int) -> float:
+    """How much of a box of some width is kept for ``words``, in instructions; 0 where they do not fit."""
+    room = (width_of(words) + 16) / _NARROWEST * end
+    return room if words and room <= width else 0
 
 
 def _set_lines(mark: bqplot.Lines, curves: list[Points], colors: list[str]) -> None:
@@ -234,7 +255,7 @@ def _name(recording: Recording, lane: Lane) -> str:
 def _standing(lane: Lane) -> str:
     now = lane.now
     swatch = element("svg", hatched_box(1, 1, 10, 10, now.owner, LIVE, dashed=now.owner is None), width=12, height=12)
-    words = f"planned {now.planned}" if now.against_plan else state_of(now)
+    words = standing(now)
     style = ' class="mklab-trouble"' if now.against_plan else ""
     return f"<b>{swatch} {escape(now.owner or 'nobody')}</b><small{style}>{escape(words)}</small>"
 

@@ -16,8 +16,10 @@ __all__ = [
     "Arrival",
     "Lane",
     "answer",
+    "broken_plans",
     "lanes",
     "legend",
+    "standing",
     "state_of",
     "svg",
     "ticks",
@@ -68,8 +70,13 @@ def state_of(span: Span) -> str:
     return span.mode if span.state == "running" else span.state
 
 
+def standing(span: Span) -> str:
+    """The state, and the plan where it is broken."""
+    return f"{state_of(span)}; planned: {span.planned}" if span.against_plan else state_of(span)
+
+
 def lanes(recording: Recording) -> list[Lane]:
-    """A lane for each CPU; past a dozen, neighbours that stand alike and had the same owners in turn share one."""
+    """A lane for each CPU; past a dozen, neighbours that stand alike and looked alike in turn share one."""
     cpus = range(len(recording.apic_ids))
     groups = [[cpu] for cpu in cpus]
     if len(cpus) > _FOLD_ABOVE:
@@ -80,8 +87,8 @@ def lanes(recording: Recording) -> list[Lane]:
 def _fate(spans: list[Span]) -> tuple[object, ...]:
     """What neighbours must have in common to share a lane."""
     last = spans[-1]
-    owners = [owner for owner, _ in groupby(span.owner for span in spans)]
-    return (last.owner, last.mode, last.state, last.planned, *owners)
+    looks = dict.fromkeys((span.owner, state_of(span)) for span in spans)
+    return (last.owner, last.mode, last.state, last.planned, *looks)
 
 
 def _lane(recording: Recording, cpus: list[int]) -> Lane:
@@ -102,6 +109,16 @@ def _lane(recording: Recording, cpus: list[int]) -> Lane:
 def _drawn(span: Span) -> tuple[object, ...]:
     """What tells one box from the next."""
     return (span.owner, span.mode, span.state, span.planned)
+
+
+def broken_plans(lane: Lane) -> list[tuple[int, int]]:
+    """The stretches (instructions) in which the CPU belongs to another kernel than the one it was meant for."""
+    found = []
+    for broken, boxes in groupby(lane.boxes, key=lambda box: box.against_plan):
+        run = list(boxes)
+        if broken and run[-1].end:
+            found.append((run[0].start.time, run[-1].end.time))
+    return found
 
 
 def _arrivals(recording: Recording, cpu: int) -> list[Arrival]:
@@ -155,6 +172,10 @@ def answer(recording: Recording) -> str:
     sentences = [f"{words[0].upper()}{words[1:]}." for words in named]
     broken = [span for span in recording.cpus if span.against_plan]
     sentences += [f"CPU {span.cpu} was planned for {span.planned}." for span in broken]
+    # No crossed box without its reason in words.
+    begun = {span.start for span in recording.cpus if span.state == "shut down"}
+    reasons = [incident.text for incident in recording.incidents if incident.at in begun or incident.kind == "reset"]
+    sentences += [f"{words[0].upper()}{words[1:]}." for words in reasons]
     return " ".join(sentences)
 
 
@@ -190,7 +211,7 @@ def twin(recording: Recording) -> str:
 def svg(recording: Recording, palette: Palette = LIGHT, width: int = 960) -> str:
     """The picture on its own paper, ``width`` pixels wide."""
     shown = lanes(recording)
-    left, right, margin = 104, width - 136, 24
+    left, right, margin = 104, width - 192, 24
     summary = wrap(answer(recording), width - 2 * margin, 13)
     content = text(margin, 36, QUESTION, palette.role("ink"), size=15, bold=True)
     for number, line in enumerate(summary):
@@ -217,12 +238,22 @@ def _draw_lane(
         x = left + box.start.time * scale
         # A stretch too short to be seen is drawn 4 pixels wide; the text tells how long it was.
         content += _draw_box(box, x, top + BAND_TOP, max((box.end.time - box.start.time) * scale, 4), palette)
+    for start, end in broken_plans(lane):
+        content += element(
+            "rect",
+            x=left + start * scale - 3,
+            y=top + BAND_TOP - 3,
+            width=(end - start) * scale + 6,
+            height=BAND + 11,
+            fill="none",
+            stroke=palette.role("alert"),
+            stroke_width=2.5,
+        )
     for arrival in lane.arrivals:
         content += _draw_arrival(arrival, left + arrival.time * scale, top + BAND_TOP, palette, right)
     color = palette.role("alert") if lane.now.against_plan else ink
     content += text(right + 16, top + BAND_TOP + 9, lane.now.owner or "nobody", color, size=12, bold=True)
-    words = f"planned {lane.now.planned}" if lane.now.against_plan else state_of(lane.now)
-    return content + text(right + 16, top + BAND_TOP + 23, words, color if lane.now.against_plan else muted, size=11)
+    return content + text(right + 16, top + BAND_TOP + 23, standing(lane.now), muted, size=11)
 
 
 def _draw_box(box: Span, x: float, y: float, width: float, palette: Palette) -> str:
@@ -261,17 +292,6 @@ def _draw_box(box: Span, x: float, y: float, width: float, palette: Palette) -> 
         words = f"{words}, {box.state}" if box.owner else box.state
     if box.planned:
         content += path([(x, y + height + 4, x + width, y + height + 4)], palette.line(box.planned), 3)
-    if box.against_plan:
-        content += element(
-            "rect",
-            x=x - 3,
-            y=y - 3,
-            width=width + 6,
-            height=height + 11,
-            fill="none",
-            stroke=palette.role("alert"),
-            stroke_width=2.5,
-        )
     room = width_of(words) + 16
     if width >= room and height >= 14:
         plate = element("rect", x=x + 4, y=y + 3, width=room - 8, height=height - 6, fill=_ground(box, palette))
@@ -288,10 +308,10 @@ def _ground(box: Span, palette: Palette) -> str:
 
 def _draw_arrival(arrival: Arrival, x: float, y: float, palette: Palette, right: int) -> str:
     ink = palette.role("ink")
-    content = element("path", d=f"M{x - 5:.1f} {y - 9}h10l-5 8z", fill=ink)
+    content = element("path", d=f"M{x - 5:.1f} {y - 13}h10l-5 8z", fill=ink)
     at_end = x + 10 + width_of(arrival.words, 11) > right
     anchor, shift = ("end", -8) if at_end else ("start", 8)
-    return content + text(x + shift, y - 3, arrival.words, ink, size=11, font_family=CODE, text_anchor=anchor)
+    return content + text(x + shift, y - 5, arrival.words, ink, size=11, font_family=CODE, text_anchor=anchor)
 
 
 def _axis(end: int, palette: Palette, left: int, right: int, y: int, scale: float) -> str:
@@ -320,7 +340,8 @@ def _legend(recording: Recording, palette: Palette, left: int, y: int, right: in
 
 def legend(recording: Recording, palette: Palette) -> list[tuple[str, str]]:
     """The key to what is drawn: words, and a swatch of 24 by 14 pixels."""
-    spans = [span for lane in lanes(recording) for span in lane.boxes]
+    shown = lanes(recording)
+    spans = [span for lane in shown for span in lane.boxes]
     owners = sorted({span.owner for span in spans if span.owner})
     entries = [(owner, hatched_box(1, 1, 22, 12, owner, palette)) for owner in owners]
     line, rule, paper = palette.line(None), palette.role("rule"), palette.role("paper")
@@ -340,8 +361,10 @@ def legend(recording: Recording, palette: Palette) -> list[tuple[str, str]]:
     }
     seen = {state_of(span) for span in spans}
     entries += [(words, swatch) for words, swatch in states.items() if words in seen]
-    if any(lane.arrivals for lane in lanes(recording)):
+    if any(lane.arrivals for lane in shown):
         entries.append(("INIT, SIPI", element("path", d="M7 3h10l-5 8z", fill=palette.role("ink"))))
     if any(span.planned for span in spans):
         entries.append(("planned owner", path([(1, 7, 23, 7)], palette.role("ink"), 3)))
+    if any(len(lane.cpus) > 1 for lane in shown):
+        entries.append(("a shared lane shows the times of its first CPU", ""))
     return entries

@@ -104,7 +104,7 @@ def _slot(diagram: _Diagram, ipi: Ipi, row: Row, palette: Palette) -> str:
     # A row is later than what happened in it: an overwriting message's row begins with its store.
     end = ipi.delivered if ipi.taken else ipi.overwritten
     begins = row.sent and row.ipi.sent == ipi.sent and row.ipi.target == ipi.target
-    ends = end is not None and (row.at == end if ipi.taken else row.ipi.slot_seen == end)
+    ends = end is not None and (row.at == end if ipi.taken else row.sent and row.ipi.slot_seen == end)
     inside = ipi.sent < row.at and (end is None or row.at < end) and not ends
     # Of what is lost only the store is drawn: nobody reads it, and the words say so.
     if not begins and (lost or not (inside or ends)):
@@ -217,7 +217,8 @@ def _hidden(diagram: _Diagram) -> str:
 
 
 def _title(row: Row) -> str:
-    return f"e{row.at.event} {row.head}"
+    cross = "\u00d7 " if row.trouble else ""
+    return f"{cross}e{row.at.event} {row.head}"
 
 
 def svg(recording: Recording, palette: Palette = LIGHT, width: int = 960) -> str:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
-import nbformat
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -52,9 +51,14 @@ class Lab:
 
     def save(self, name: str, cells: list[str]) -> None:
         """Write a notebook of code cells into :attr:`folder`."""
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, self.folder / name)
+        code: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+        notebook = {
+            "cells": [{**code, "id": f"cell-{number}", "source": cell} for number, cell in enumerate(cells)],
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+        (self.folder / name).write_text(json.dumps(notebook))
 
     def open(self, page: Page, name: str) -> None:
         """Open a notebook of :attr:`folder` alone on ``page`` and wait for its kernel."""

@@ -75,7 +75,7 @@ def test_buttons_change_the_pictures(
     screenshot(page, f"dashboard-{width}-{theme}-step")
     page.locator(".mklab").get_by_role("button", name="Run").click()
     expect(page.get_by_text("m1 delivered; m3 merged; m2 overwritten; m4 lost.")).to_be_visible()
-    expect(page.get_by_text("planned kernel 2")).to_be_visible()
+    expect(page.get_by_text("shut down; planned: kernel 2")).to_be_visible()
     screenshot(page, f"dashboard-{width}-{theme}-run")
     page.locator(".mklab").get_by_role("button", name="Text twin").click()
     expect(page.locator(".mklab pre")).to_contain_text("AGAINST THE PLAN: planned for kernel 2")

@@ -9,17 +9,16 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 NAME = "00-a-second-kernel.ipynb"
-MISTAKE = """\
+FORGOTTEN = """
 def boot_second_kernel(host: Host) -> None:
-    image = minikernel_image(0x3000000, 1, [3, 0, 1, 2])
-    host.load(image)
+    host.load(minikernel_image(0x3000000, 1, [3, 0, 1, 2]))
     host.multikernel_kexec(3)
 """
 
 
 @pytest.fixture
 def opened(lab: Any, pages: Callable[..., Page], repository: Path) -> Callable[..., Page]:
-    """A function that opens the student's notebook, on a page of some size and theme, and runs it from top to bottom."""
+    """A function that opens the student's notebook on a page of some size and theme, and runs it to its end."""
 
     def open_notebook(**options: Any) -> Page:
         shutil.copy(repository / "labs" / NAME, lab.folder)
@@ -41,27 +40,74 @@ def twin(page: Page) -> Locator:
     return page.locator(".mklab pre")
 
 
+def rows(page: Page) -> Locator:
+    """The interrupts in the picture of the messages."""
+    return page.locator(".mklab-sequence tbody tr")
+
+
+def step_until(page: Page, words: str) -> None:
+    """Press Step until the dashboard says ``words``; each step must change something."""
+    for _ in range(40):
+        if words in twin(page).inner_text():
+            return
+        before = twin(page).inner_text()
+        button(page, "Step").click()
+        expect(twin(page)).not_to_have_text(before, use_inner_text=True)
+    pytest.fail(f"forty steps, and the dashboard does not say {words!r}: {twin(page).inner_text()}")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800])
-def test_a_student_watches(
+def test_a_student_steps_runs_and_resets(
     opened: Callable[..., Page], screenshot: Callable[[Page, str], Path], width: int, theme: str
 ) -> None:
-    page = opened(width=width, height=5000, theme=theme)
+    page = opened(width=width, height=5600, theme=theme)
+    name = f"lab00-{width}-{theme}"
+    screenshot(page, f"{name}-opened")
     button(page, "Text twin").click()
     expect(twin(page)).to_contain_text("Host: CPUs 0 to 3.")
-    expect(twin(page)).not_to_contain_text("INIT to CPU 2 at 8")
-    screenshot(page, f"lab00-{width}-{theme}-begin")
-    owner = page.get_by_text("CPU 2 belongs to nobody").or_(page.get_by_text("Nobody: CPU 2")).first
-    for _ in range(30):
-        button(page, "Step").click()
-        expect(button(page, "Step")).to_be_enabled()
-        if owner.is_visible():
-            break
-    expect(twin(page)).not_to_contain_text("kernel 1:")
-    screenshot(page, f"lab00-{width}-{theme}-step")
+    shown = rows(page).count()
+    step_until(page, "Nobody: CPU 2.")
+    assert rows(page).count() > shown
+    expect(page.locator(".mklab p").filter(has_text="Nobody: CPU 2.")).to_be_visible()
+    step_until(page, "Kernel 1: CPU 2.")
+    expect(twin(page)).to_contain_text("No message has been sent yet.")
+    step_until(page, "m1")
+    screenshot(page, f"{name}-stepped")
     button(page, "Run").click()
-    expect(button(page, "Run")).to_be_enabled()
-    screenshot(page, f"lab00-{width}-{theme}-end")
-    print(twin(page).inner_text())
+    expect(twin(page)).to_contain_text("m1 and m2 delivered.")
+    expect(twin(page)).to_contain_text("Host: CPUs 0, 1 and 3. Kernel 1: CPU 2.")
+    screenshot(page, f"{name}-ran")
     button(page, "Reset").click()
     expect(twin(page)).to_contain_text("Host: CPUs 0 to 3.")
+    expect(rows(page)).to_have_count(shown)
+
+
+def test_a_student_opens_a_prediction_by_the_keyboard(opened: Callable[..., Page]) -> None:
+    page = opened()
+    reason = page.get_by_text("This is not what happens. That is what kexec has always meant")
+    expect(reason).to_be_hidden()
+    page.locator("summary").filter(has_text="A. The whole machine").focus()
+    page.keyboard.press("Enter")
+    expect(reason).to_be_visible()
+
+
+def test_a_student_errs_and_is_told(opened: Callable[..., Page], screenshot: Callable[[Page, str], Path]) -> None:
+    page = opened(height=5600)
+    expect(page.get_by_text("Exercise 00.1: not attempted yet")).to_be_visible()
+    page.evaluate(
+        """async ([stub, answer]) => {
+            const notebook = window.jupyterapp.shell.currentWidget.content;
+            const index = notebook.widgets.findIndex(cell => cell.model.sharedModel.getSource().startsWith(stub));
+            notebook.widgets[index].model.sharedModel.setSource(answer);
+            notebook.activeCellIndex = index;
+            await window.jupyterapp.commands.execute('notebook:run-cell-and-select-next');
+            await window.jupyterapp.commands.execute('notebook:run-cell-and-select-next');
+        }""",
+        ["def boot_second_kernel", FORGOTTEN.strip()],
+    )
+    expect(page.get_by_text("Exercise 00.1: not yet")).to_be_visible()
+    verdict = page.get_by_role("status").filter(has_text="not yet")
+    expect(verdict).to_contain_text("multikernel_kexec returned -EBUSY")
+    expect(verdict).to_contain_text("line 3 of your cell: host.multikernel_kexec(3)")
+    screenshot(page, "lab00-verdict")

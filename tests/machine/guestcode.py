@@ -126,13 +126,13 @@ def long_mode_registers(rip: int = CODE, *, stack: int = STACK, interrupts: bool
         cr3=PML4,
         cr4=CR4.PAE | CR4.OSFXSR,
         efer=EFER.LME | EFER.LMA,
-        cs=Segment(0x10, 0, 0xFFFFFFFF, 0xAF9B00),
+        cs=Segment(0x10, 0, 0xFFFFFFFF, 0xA09B00),
         gdtr=Segment(0, GDT, len(_DESCRIPTORS) * 8 - 1, 0),
         idtr=Segment(0, IDT, 0xFFF, 0),
         tr=Segment(0x30, TSS, 0x67, 0x8B00),
     )
     for name in ("es", "ss", "ds"):
-        setattr(registers, name, Segment(0x18, 0, 0xFFFFFFFF, 0xCF9300))
+        setattr(registers, name, Segment(0x18, 0, 0xFFFFFFFF, 0xC09300))
     return registers
 
 

@@ -66,8 +66,8 @@ def set_gate(machine: Machine, vector: int, data: bytes) -> None:
 def to_user(machine: Machine, code: Code, label: str = "user") -> None:
     """Let CPU 0 stand at ``label`` at CPL 3; RSP0 is STACK."""
     registers = long_mode_registers(code.symbols[label], stack=0x6000)
-    registers.cs = Segment(USER_CODE, 0, 0xFFFFFFFF, 0xAFFB00)
-    registers.ss = registers.ds = registers.es = Segment(USER_DATA, 0, 0xFFFFFFFF, 0xCFF300)
+    registers.cs = Segment(USER_CODE, 0, 0xFFFFFFFF, 0xA0FB00)
+    registers.ss = registers.ds = registers.es = Segment(USER_DATA, 0, 0xFFFFFFFF, 0xC0F300)
     machine.poke(TSS + 4, struct.pack("<Q", STACK))
     machine.patch_registers(0, registers)
 
@@ -151,7 +151,7 @@ class TestSamePrivilege:
         registers = long_mode_registers()
         machine, code = long_mode("hlt; vector_2: hlt")
         registers.shadow = True
-        assert not deliver(machine.memory, registers, NMI, None, "nmi").shadow
+        assert not deliver(machine.memory, registers, NMI, None, "nmi").registers.shadow
 
 
 class TestPrivilege:
@@ -247,7 +247,7 @@ class TestPrivilege:
             set_gate(machine, vector, gate(code.symbols[f"vector_{vector:x}"], dpl=3))
         to_user(machine, code)
         registers = machine.registers(0)
-        registers.cs = Segment(0x53, 0, 0xFFFFFFFF, 0xCFFB00)
+        registers.cs = Segment(0x53, 0, 0xFFFFFFFF, 0xC0FB00)
         machine.patch_registers(0, registers)
         machine.run()
         assert (machine.registers(0).rax, machine.registers(0).r9) == (0x12345677, 7)
@@ -347,17 +347,18 @@ class TestDoubleFault:
             doubled = True  # its gate is the bad one: contributory after contributory, or #PF after #PF
         entered = deliver(machine.memory, registers, first, error_code_of(first, 0, False), "exception")
         expected = DF if doubled else second
-        assert entered.rip == code.symbols[f"vector_{expected:x}"]
+        assert ([fault.vector for fault in entered.faults], entered.vector) == ([second], expected)
+        assert entered.registers.rip == code.symbols[f"vector_{expected:x}"]
         if doubled:
-            assert machine.memory.read_u64(entered.rsp) == 0, "the error code of #DF is 0"
+            assert machine.memory.read_u64(entered.registers.rsp) == 0, "the error code of #DF is 0"
 
     @pytest.mark.parametrize("kind", ["interrupt", "nmi", "software"])
     def test_interrupts_are_benign(self, kind: str) -> None:
         machine, code = long_mode("hlt\n" + ALL)
         set_gate(machine, NMI, gate(CODE, selector=0x18))
         entered = deliver(machine.memory, long_mode_registers(), NMI, None, kind)
-        assert entered.rip == code.symbols["vector_d"]
-        assert machine.memory.read_u64(entered.rsp) == 0x18 + (kind != "software")
+        assert entered.registers.rip == code.symbols["vector_d"]
+        assert machine.memory.read_u64(entered.registers.rsp) == 0x18 + (kind != "software")
 
     def test_a_third_fault_shuts_down(self) -> None:
         machine, code = long_mode("ud2\n" + ALL)

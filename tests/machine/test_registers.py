@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mklab.machine.registers import CR0, EFER, Registers, Segment, reset_registers
 
 SEGMENT = st.builds(
-    Segment, st.integers(0, 0xFFFF), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.just(0xAF9B00)
+    Segment, st.integers(0, 0xFFFF), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.just(0xA09B00)
 )
 
 
@@ -49,8 +49,8 @@ LONG = {"cr0": CR0.PE | CR0.PG, "efer": EFER.LME | EFER.LMA}
         (Registers(rip=0x10, cs=Segment(0x9600, 0x96000), ss=Segment(flags=0x6000)), "real", 0, 0x96010),
         (Registers(rip=0xFFF0, cs=Segment(0xF000, 0xFFFF0000)), "real", 0, 0xFFFFFFF0),
         (Registers(rip=0x10, cr0=CR0.PE, cs=Segment(8, 0xFFFFFFF8), ss=Segment(flags=0x6000)), "protected", 3, 8),
-        (Registers(rip=0x10, cs=Segment(8, 0x100, flags=0xCF9B00), **LONG), "long", 0, 0x110),
-        (Registers(rip=1 << 40, cs=Segment(8, 0x100, flags=0xAFFB00), ss=Segment(flags=0x2000), **LONG), "long", 1, 1 << 40),
+        (Registers(rip=0x10, cs=Segment(8, 0x100, flags=0xC09B00), **LONG), "long", 0, 0x110),
+        (Registers(rip=1 << 40, cs=Segment(8, 0x100, flags=0xA0FB00), ss=Segment(flags=0x2000), **LONG), "long", 1, 1 << 40),
     ],
     ids=["real", "reset vector", "protected, wrapped", "compatibility", "64-bit"],
 )
