@@ -237,6 +237,14 @@ def test_init_loses_what_is_pending_in_the_local_apic() -> None:
     assert init.lost is None
 
 
+def test_init_leaves_what_was_delivered_before() -> None:
+    recording = record(
+        *(sent(1, 0, [1]), message(1, 0, 1), accepted(1, 1, 0), delivered(2, 1), taken(2, 1)),
+        *(sent(3, 0, [1], delivery="init", vector=0), (trace.Init, 3, 1, {"from_cpu": 0})),
+    )
+    assert recording.messages[0].lost is None
+
+
 def test_consoles_hold_bytes_and_lines_of_the_log() -> None:
     recording = record(
         *((trace.ConsoleByte, 5, 0, {"kernel": "host", "byte": byte}) for byte in b"up"),

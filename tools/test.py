@@ -25,15 +25,17 @@ def steps(arguments: list[str]) -> dict[str, list[str]]:
         raise SystemExit("test: no notebooks in labs/ and labs/solutions/: build them first (CONTRIBUTING.md says how)")
     # xdist is off for notebooks: each has one kernel, whose cells run in their order.
     notebooks = [PYTHON, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-q"]
+    # In this environment's kernel; a cell that is stuck would have 2000 s otherwise.
+    nbval = ["--nbval-current-env", "--nbval-cell-timeout=60"]
     return {
         "system": [PYTHON, "tools/system.py"],
         "ruff check": [PYTHON, "-m", "ruff", "check", "."],
         "ruff format": [PYTHON, "-m", "ruff", "format", "--check", "."],
         "mypy": [PYTHON, "-m", "mypy"],
         # A solution notebook gives again the outputs that are committed with it ...
-        "solution notebooks": [*notebooks, "--nbval", *solutions],
+        "solution notebooks": [*notebooks, "--nbval", *nbval, *solutions],
         # ... and a student's, as handed out, runs to its end: a stub is told so by its check, not by a traceback.
-        "student notebooks": [*notebooks, "--nbval-lax", *students],
+        "student notebooks": [*notebooks, "--nbval-lax", *nbval, *students],
         "pytest": [PYTHON, "-m", "pytest", "-n", "auto", *arguments],
     }
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mklab.errors import KexecError, MklabError
+from mklab.errors import KexecError, MklabError, require
 from mklab.guest import minikernel, trampoline
 from mklab.guest.abi import BOOT_INFO, CPU_WORK, NR_CPUS
 from mklab.kernel import kexec_elf
@@ -98,7 +98,6 @@ class Host:
         image = minikernel_image(HOST_BASE, 0, apicids)
         self._load_directly(image)
         self.kimages.initialise()
-        machine.poke(SHARED_MEMORY, bytes(_PAGE))
         machine.poke(BOOT_PARAMS, self._boot_params())
         machine.poke(BOOT_PAGE_TABLES, _identity_tables(BOOT_PAGE_TABLES))
         # setup_trampolines_bsp
@@ -193,10 +192,16 @@ class Host:
         """Begin a kernel function of ``machine.functions`` in process context on CPU ``via``.
 
         Raises:
-            ValueError: ``via`` is not online in the host.
+            ValueError: ``via`` is not online in the host, or an argument is not a number that a system call can carry.
+            MklabError: the platform was reset; there is no host.
         """
+        if self.machine.stopped:
+            raise MklabError(self.machine.stopped.detail)
         if not self.cpu_online(via):
             raise ValueError(f"via must be a CPU that is online in the host, not {via!r}")
+        require("cpu", values.get("cpu", 0), -(1 << 31), (1 << 31) - 1, " (an int)")
+        require("type", values.get("type", 0), 0, (1 << 32) - 1, " (a u32)")
+        require("entry", values.get("entry", 0), 0, (1 << 64) - 1, " (a u64)")
         first: str = self.machine.functions[function].first
         return self.machine.submit(Call(function, via, first, values))
 
@@ -207,20 +212,32 @@ class Host:
 
     def submit_message(self, cpu: int, data: bytes, type: int = MK_PING, *, via: int = 0) -> Call:  # noqa: A002
         """Begin :meth:`multikernel_send_ipi_data`."""
+        if not isinstance(data, bytes | bytearray):
+            raise TypeError(f"data must be bytes, not {data!r}")
         values = {"cpu": cpu, "data": data.hex(), "size": len(data), "type": type}
         return self.submit("multikernel_send_ipi_data", values, via=via)
 
     def _describe(self, segments: Sequence[KexecSegment]) -> list[dict[str, Any]]:
         keep = self.machine.trace.keep
+        for one in segments:
+            require("mem", one.mem, 0, (1 << 64) - 1, " (a u64)")
+            require("memsz", one.memsz, 0, (1 << 64) - 1, " (a u64)")
         return [
             {"mem": one.mem, "memsz": one.memsz, "bufsz": one.bufsz, "sha256": keep(one.buf)["sha256"]}
             for one in segments
         ]
 
     def _finish(self, call: Call) -> None:
-        self._run_until(lambda _: call.done, f"{call.function} has not returned")
+        try:
+            self._run_until(lambda _: call.done, f"{call.function} has not returned")
+        except MklabError:
+            if call in self.machine.calls:
+                self.machine.calls.remove(call)
+            raise
         if call.errno:
             raise KexecError(call.errno, call.function, call.reason)
+        if call.reason:
+            raise MklabError(f"{call.function} did not return: {call.reason}")
 
     def is_up(self, kernel: str, cpu: int) -> bool:
         """Whether ``kernel`` has noted that the CPU with index ``cpu`` runs it."""
@@ -253,7 +270,7 @@ class Host:
     def apicid(self, cpu: int) -> int | None:
         """arch_cpu_physical_id of logical CPU ``cpu``, or None: the host does not know it."""
         info = BOOT_INFO(self.machine.memory, self.symbol("mk_boot_info"))
-        return info.get("apicid", cpu) if 0 <= cpu < info.get("nr_cpu_ids") else None
+        return info.get("apicid", cpu) if 0 <= cpu < min(info.get("nr_cpu_ids"), NR_CPUS) else None
 
     def cpu_online(self, cpu: int) -> bool:
         """Whether logical CPU ``cpu`` runs the host, as its guest code has noted."""
@@ -266,7 +283,7 @@ class Host:
         """What process context asks of logical CPU ``cpu``."""
         apicid = self.apicid(cpu)
         assert apicid is not None
-        return CPU_WORK(self.machine.memory, self.symbol("cpu_work") + apicid % NR_CPUS * CPU_WORK.size)
+        return CPU_WORK(self.machine.memory, self.symbol("cpu_work") + apicid * CPU_WORK.size)
 
     def write_trampoline(self, symbol: str, data: bytes) -> None:
         """Store ``data`` in the trampoline's copy below 1 MiB."""

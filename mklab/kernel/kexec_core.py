@@ -104,6 +104,9 @@ class KexecLoad(SteppedFunction):
         if flags & KEXEC_ARCH_MASK not in (KEXEC_ARCH_DEFAULT, KEXEC_ARCH_X86_64):
             why = f"the image is for architecture {flags >> 16}, this machine is x86-64 ({KEXEC_ARCH_X86_64 >> 16})"
             raise KexecError(errno.EINVAL, "kexec_load", why)
+        if flags & KEXEC_ON_CRASH:
+            why = f"the entry {call.values['entry']:#x} lies outside the crash kernel's region, and this host has none"
+            raise KexecError(errno.EADDRNOTAVAIL, "kimage_alloc_init", why)
         call.step = "lock"
         return f"{len(segments)} segments, flags {flags:#x}"
 
@@ -142,8 +145,8 @@ class KexecLoad(SteppedFunction):
         machine = self.host.machine
         if first == 0:
             self.host.printk(
-                f"kexec_core: Loading multikernel segment: mem=0x{segment['mem']:x} memsz=0x{segment['memsz']}"
-                f" buf=0x0 bufsz=0x{segment['bufsz']}"
+                f"kexec_core: Loading multikernel segment: mem=0x{segment['mem']:x}, memsz=0x{segment['memsz']}, "
+                f"buf=0x0000000000000000, bufsz=0x{segment['bufsz']}"
             )
         pages = segment["memsz"] // PAGE_SIZE
         last = min(first + _PAGES_A_STEP, pages)
@@ -222,6 +225,7 @@ class MultikernelKexec(SteppedFunction):
             self.host.kexec_unlock()
             raise KexecError(errno.EINVAL, "multikernel_kexec", "no multikernel image is loaded; call kexec_load first")
         call.values |= {"start": image.get("start"), "image": image.paddr}
+        self.host.printk(f"kexec_core: Found multikernel image with entry point: 0x{image.get('start'):x}")
         call.step = "kick"
         return f"kernel {image.get('id')}, entry {image.get('start'):#x}"
 

@@ -28,6 +28,7 @@ class Kick(SteppedFunction):
             self.host.kexec_unlock()
             raise KexecError(errno.EINVAL, "multikernel_kick_ap", f"this machine has no CPU {cpu}")
         start = call.values["start"]
+        self.host.printk(f"smpboot: ++++++++++++++++++++=_---CPU UP  {cpu}")
         self.host.printk(
             f"smpboot: do_multikernel_boot_cpu(apicid={apicid}, cpu={cpu}, kernel_start_address={start:x})"
         )

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mklab.guest.abi import MULTIKERNEL_VECTOR
+from mklab.kernel.kexec import KEXEC_SEGMENT_MAX
 from mklab.kernel.proc import TYPE_NAMES
 from mklab.lab.scenario import Scenario
 from mklab.trace import (
@@ -54,7 +55,7 @@ def describe(scenario: Scenario) -> dict[str, Any]:
                 "start": image.get("start"),
                 "segments": [
                     {"mem": image.get("segment", 4 * i + 2), "memsz": image.get("segment", 4 * i + 3)}
-                    for i in range(image.get("nr_segments"))
+                    for i in range(min(image.get("nr_segments"), KEXEC_SEGMENT_MAX))
                 ],
             }
             for image in scenario.host.kimages

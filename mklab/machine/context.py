@@ -84,7 +84,17 @@ class ContextLayout:
         )
 
     def write(self, blob: Any, registers: Registers) -> None:
-        """Store ``registers`` in ``blob``; RFLAGS is left to the public interface."""
+        """Store ``registers`` in ``blob``; RFLAGS is left to the public interface.
+
+        Raises:
+            ValueError: a value does not fit its register; the blob may have changed.
+        """
+        try:
+            self._write(blob, registers)
+        except struct.error:
+            raise ValueError(f"registers must hold numbers that fit them, not {registers!r}") from None
+
+    def _write(self, blob: Any, registers: Registers) -> None:
         general = [getattr(registers, name) for name in GPRS]
         _BASE.pack_into(blob, self.base, *general, registers.rip)
         for i, name in enumerate((*SEGMENTS, *_TABLES)):

@@ -23,7 +23,9 @@ def answer(native: dict[tuple[int, int], Leaf], leaf: int, subleaf: int, apic_id
     """
     if leaf > _EXTENDED_LEAVES or native[0, 0][0] < leaf < 0x80000000:
         leaf = native[0, 0][0]
-    eax, ebx, ecx, edx = native.get((leaf, subleaf), native.get((leaf, 0), (0, 0, 0, 0)))
+    # Only these leaves have subleaves; beyond the last one there is nothing.
+    key = (leaf, subleaf) if leaf in (4, 7, 0xB, 0xD) else (leaf, 0)
+    eax, ebx, ecx, edx = native.get(key, (0, 0, 0, 0))
     if leaf == 1:
         ebx = ebx & 0xFF00 | apic_id << 24 | min(cpus, 255) << 16
         ecx &= ~(_MONITOR | _X2APIC | _TSC_DEADLINE | _HYPERVISOR)

@@ -40,8 +40,13 @@ _UNPAGED_LIMIT = 1 << 32
 _DROP_LIMIT = 1 << 20
 """Bytes from which dropping every translation is cheaper than looking at each page."""
 _INVALID_OPCODE = 6
-_MSRS = (0x174, 0x175, 0x176, 0x1A0, 0x277, 0x2FF, *range(0xC0000081, 0xC0000085), *range(0xC0000100, 0xC0000104))
-"""The MSRs that the emulator keeps: SYSENTER, MISC_ENABLE, PAT, MTRRdefType, SYSCALL, FS/GS base, TSC_AUX."""
+_MSRS = (
+    *(0x174, 0x175, 0x176, 0x17A, 0x1A0, 0x277, 0x2FF),  # SYSENTER, MCG_STATUS, MISC_ENABLE, PAT, MTRRdefType
+    *(*range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270)),  # MTRRs
+    *(0xD90, 0xC0010117),  # BNDCFGS, VM_HSAVE_PA
+    *(*range(0xC0000081, 0xC0000085), *range(0xC0000100, 0xC0000104)),  # SYSCALL, FS and GS base, TSC_AUX
+)
+"""The MSRs that the emulator keeps, EFER and the time stamp counter apart."""
 _CPUID_RESULT = (x86.UC_X86_REG_RAX, x86.UC_X86_REG_RBX, x86.UC_X86_REG_RCX, x86.UC_X86_REG_RDX)
 """Whole registers: CPUID clears the upper halves in 64-bit mode."""
 _DEBUG = tuple(getattr(x86, f"UC_X86_REG_DR{i}") for i in (0, 1, 2, 3, 6, 7))
@@ -127,7 +132,6 @@ class Engine:
         if self._current is not None:
             uclib.uc_context_save(self._handle, self._contexts[self._current]._context)
         uclib.uc_context_restore(self._handle, self._contexts[cpu]._context)
-        self._flush_tlb()
         self._current = cpu
 
     def _flush_tlb(self) -> None:
@@ -146,12 +150,15 @@ class Engine:
         return self._layout.read(self._save_scratch(), self._uc.reg_read(x86.UC_X86_REG_RFLAGS))
 
     def set_registers(self, cpu: int, registers: Registers) -> None:
-        """Give ``cpu`` other registers; its TLB is dropped."""
+        """Give ``cpu`` other registers.
+
+        Raises:
+            ValueError: a value does not fit its register.
+        """
         self.enter(cpu)
         self._layout.write(self._save_scratch(), registers)
         uclib.uc_context_restore(self._handle, self._scratch._context)
         self._uc.reg_write(x86.UC_X86_REG_RFLAGS, registers.rflags)
-        self._flush_tlb()
 
     def cr0(self) -> int:
         """CR0 of the running CPU; cheap enough to be asked before each instruction."""
@@ -202,6 +209,8 @@ class Engine:
         """
         self.enter(cpu)
         self._drop_stale()
+        # Always, not only where the CPU is another one: looking at registers in between must not change the run.
+        self._flush_tlb()
         self._count = Count(budget, watch)
         failure = None
         try:
@@ -294,7 +303,6 @@ class Engine:
         for start, end in stale:
             self._uc.ctl_remove_cache(start, end)
         uclib.uc_context_restore(self._handle, self._scratch._context)
-        self._flush_tlb()
 
     def _make_unpaged(self) -> Any:
         """A context in flat 32-bit protected mode."""

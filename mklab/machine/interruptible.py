@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from mklab.errors import MklabError
+
 __all__ = ["Interruptible"]
 
 
@@ -24,6 +26,7 @@ class Interruptible:
     def __init__(self, ask: Callable[[], None]) -> None:
         self._ask = ask
         self._before: Any = None
+        self._entered = False
         self.requested = False
 
     def _on_signal(self, _signal: int, _frame: object) -> None:
@@ -31,7 +34,14 @@ class Interruptible:
         self._ask()
 
     def __enter__(self) -> "Interruptible":
-        """Take the signal over."""
+        """Take the signal over.
+
+        Raises:
+            MklabError: it is entered already: a predicate or an observer has called ``run``.
+        """
+        if self._entered:
+            raise MklabError("the machine runs already; run() and step() cannot be called from inside of them")
+        self._entered = True
         self.requested = False
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._on_signal)
@@ -39,6 +49,8 @@ class Interruptible:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Give it back."""
+        self._entered = False
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+            self._before = None
             self._before = None

@@ -149,11 +149,10 @@ class InterruptBus:
         if waiting is None:
             return None
         registers = self._machine.registers(cpu.index)
-        if waiting == NMI_VECTOR:
-            return None if registers.shadow else waiting
-        # HLT ends the shadow of the STI before it.
-        shadow = registers.shadow and cpu.state is not CpuState.HALTED
-        return waiting if registers.rflags & RFLAGS.IF and not shadow else None
+        # HLT ends the shadow of the STI or the load of SS before it.
+        if registers.shadow and cpu.state is not CpuState.HALTED:
+            return None
+        return waiting if waiting == NMI_VECTOR or registers.rflags & RFLAGS.IF else None
 
     def blocked(self, cpu: Cpu) -> bool:
         """Whether something waits for ``cpu`` that its flags keep from it now."""

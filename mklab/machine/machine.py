@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mklab.errors import KexecError, require
+from mklab.errors import KexecError, MklabError, require
 from mklab.machine import lapic
 from mklab.machine.board import Board
 from mklab.machine.cpu import Cpu, CpuState
@@ -38,6 +38,8 @@ from mklab.trace import (
 __all__ = ["Machine", "Stop"]
 
 MAX_CPUS = 64
+MOST_EVENTS = 500_000
+"""Events of one run: a guest that does nothing but cause some would fill the memory of the notebook's process."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Stop:
 
     Attributes:
         reason: ``until``: the predicate held; ``idle``: every CPU waits and nothing can wake one; ``budget``: the
-            instructions allowed were used; ``shutdown``: the last running CPU shut down; ``reset``: the platform was
+            instructions allowed were used; ``events``: too many events; ``shutdown``: the last running CPU shut down; ``reset``: the platform was
             reset.
         cpu: the CPU concerned, or None.
         detail: what happened and where, in words.
@@ -87,7 +89,9 @@ class Machine:
     ) -> None:
         require("cpus", cpus, 1, MAX_CPUS)
         ids = list(range(cpus)) if apic_ids is None else list(apic_ids)
-        if len(ids) != cpus or len(set(ids)) != cpus or not all(0 <= one < 255 for one in ids):
+        for one in ids:
+            require("each of apic_ids", one, 0, 254)
+        if len(ids) != cpus or len(set(ids)) != cpus:
             raise ValueError(f"apic_ids must be {cpus} different numbers from 0 to 254, not {ids!r}")
         if on_shutdown not in ("reset", "halt"):
             raise ValueError(f"on_shutdown must be 'reset' or 'halt', not {on_shutdown!r}")
@@ -106,6 +110,7 @@ class Machine:
         self.board = Board(self)
         self.current = 0
         self._running = False
+        self._performing = False
         self.engine = Engine(self.memory, self.board, cpus)
         self._interruptible = Interruptible(self.engine.stop)
         self._observation = Observation(self, self.engine, self._interrupts)
@@ -132,6 +137,7 @@ class Machine:
         self.engine.set_registers(cpu, registers)
         if running:
             self.cpus[cpu].state = CpuState.RUNNING
+            self.stopped = None
         self.journal("patch_registers", {"cpu": cpu, "registers": registers.to_dict(), "running": running})
         self._observation.note_mode(self.cpus[cpu], registers.mode)
 
@@ -197,6 +203,7 @@ class Machine:
         """
         require("budget", budget, 1, 1 << 62, " instructions")
         end = self.time + budget
+        most = self.trace.count + MOST_EVENTS
         with self._interruptible:
             while True:
                 if self.stopped:
@@ -207,6 +214,8 @@ class Machine:
                     raise KeyboardInterrupt
                 if self.time >= end:
                     return Stop("budget", self.current, f"{budget} instructions executed; {self._where(self.current)}")
+                if self.trace.count >= most:
+                    return Stop("events", self.current, f"{MOST_EVENTS:,} events; {self._where(self.current)}")
                 if not self._advance(end - self.time):
                     return self._nothing_runs()
 
@@ -228,6 +237,8 @@ class Machine:
             self.time = min(wakes)
             return True
         index, budget = self.schedule.choose(runnable)
+        if index not in runnable or budget < 1:
+            raise ValueError(f"schedule must choose one of {runnable} and a budget from 1 on, not {(index, budget)!r}")
         self._slice(self.cpus[index], budget if left is None else min(budget, left))
         return True
 
@@ -272,8 +283,7 @@ class Machine:
                 stop = "asked"
             if self._interruptible.requested or self.board.reset_request or self.stopped:
                 break
-        for sender, icr in self.board.take_commands():
-            self._interrupts.send(sender, icr)
+        self._carry_out_commands()
         if self.board.reset_request:
             why, self.board.reset_request = self.board.reset_request, ""
             self.power.reset_platform(why, cpu.index)
@@ -287,13 +297,18 @@ class Machine:
         self._observation.note_mode(cpu, registers.mode)
         self.emit(Slice, cpu.index, budget=budget, executed=self.time - start, stop=stop, registers=registers.digest)
 
+    def _carry_out_commands(self) -> None:
+        for sender, icr in self.board.take_commands():
+            self._interrupts.send(sender, icr)
+
     def _execute(self, cpu: Cpu, budget: int) -> None:
         self._running = True
         try:
             leave = self.engine.run(cpu.index, budget, self._observation.watch(cpu))
         finally:
             self._running = False
-        self.time += leave.executed
+        # A fetch that faults begins no instruction; time goes on all the same, or a fault that repeats would never end.
+        self.time += leave.executed or int(leave.reason == "exception")
         if leave.reason == "halt":
             interruptible = bool(self.engine.registers(cpu.index).rflags & RFLAGS.IF)
             cpu.state = CpuState.HALTED
@@ -337,8 +352,8 @@ class Machine:
         after = entered.registers
         self.engine.set_registers(cpu.index, after)
         rip = registers.rip - (length if entered.faults else 0)
-        for fault in entered.faults:
-            self.emit(Fault, cpu.index, vector=fault.vector, error=fault.error, rip=rip, cr2=after.cr2)
+        for raised in entered.faults:
+            self.emit(Fault, cpu.index, vector=raised.vector, error=raised.error, rip=rip, cr2=after.cr2)
         source = "exception" if entered.kind == "software" else entered.kind
         self.emit(Delivered, cpu.index, vector=entered.vector, source=source, rip=rip, handler=after.rip)
         if entered.kind == "interrupt":
@@ -346,15 +361,29 @@ class Machine:
 
     def _perform(self, call: Call) -> None:
         """One step of a kernel function in process context."""
-        step = call.step
+        step, function = call.step, self.functions.get(call.function)
+        if function is None:
+            raise MklabError(
+                f"a call of {call.function} is under way, but no kernel knows it: make Host(machine) first"
+            )
+        self._performing = True
         try:
-            detail = self.functions[call.function].step(call)
+            detail = function.step(call)
         except KexecError as error:
             call.step, call.result, call.errno, call.reason = "", -error.errno, error.errno, error.reason
             call.function, detail = error.function, f"-{error.name}: {error.reason}"
+        except (MklabError, ValueError) as error:
+            # What it works on in guest RAM is corrupt. Linux would kill the caller and leave its locks as they are.
+            call.step, call.reason = "", f"oops: {error}"
+            detail = call.reason
+        except BaseException:
+            call.step = ""
+            raise
+        finally:
+            self._performing = False
+            if call.done:
+                self.calls.remove(call)
         self.emit(Step, call.cpu, function=call.function, step=step, detail=detail)
-        if call.done:
-            self.calls.remove(call)
 
     def observe(self, what: str, cpu: int, vector: int, sender: int | None) -> None:
         """Tell the observers that an IPI was sent to, or delivered on, ``cpu``."""
@@ -362,12 +391,21 @@ class Machine:
             observer(what, cpu, vector, sender)
 
     def store(self, cpu: int, paddr: int, value: int) -> None:
-        """``cpu`` stores 32 bits at ``paddr`` (RAM or its APIC) on behalf of its kernel's process context."""
+        """``cpu`` stores 32 bits at ``paddr`` (RAM or its APIC) on behalf of its kernel's process context.
+
+        Raises:
+            ValueError: no such CPU, not 32 bits, or neither RAM nor the APIC.
+        """
         self._check(cpu)
+        require("value", value, 0, 0xFFFFFFFF)
         if APIC_BASE <= paddr < APIC_BASE + APIC_SIZE:
             self.board.write_apic(cpu, paddr - APIC_BASE, value)
         else:
             self.memory.write(paddr, value.to_bytes(4, "little"))
+        if not self._performing:
+            # From outside, between two slices: what an ICR write sends goes at once.
+            self.journal("store", {"cpu": cpu, "paddr": paddr, "value": value})
+            self._carry_out_commands()
 
     def printk(self, kernel: str, text: str) -> None:
         """A line of a kernel's log, from its process context."""
@@ -379,7 +417,6 @@ class Machine:
 
     def enter_kernel(self, cpu: int, registers: Registers) -> None:
         """Let ``cpu`` enter a kernel with ``registers`` (see :func:`mklab.machine.power.entry_registers`)."""
-        self.stopped = None
         self.patch_registers(cpu, registers)
 
     def pause(self) -> None:

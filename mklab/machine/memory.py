@@ -6,11 +6,14 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mklab.errors import require
 from mklab.machine.layout import APIC_BASE, APIC_SIZE, PHYSICAL_ADDRESS_BITS
 
 __all__ = ["PhysicalMemory", "Range"]
 
 PAGE = 4096
+_MOST_RAM = 1 << 36
+"""Bytes of one range: more than that, no host has."""
 Range = tuple[int, int]
 """``(start, size)`` in bytes."""
 
@@ -38,6 +41,8 @@ class PhysicalMemory:
         if not self.ranges:
             raise ValueError("ranges must hold at least one range of RAM, not []")
         for start, size in self.ranges:
+            require("the start of a range of RAM", start, 0, 1 << PHYSICAL_ADDRESS_BITS)
+            require("the size of a range of RAM", size, 1, _MOST_RAM, " bytes")
             if start % PAGE or size % PAGE or size <= 0 or start < 0:
                 raise ValueError(f"a range of RAM must be whole pages of {PAGE} bytes, not {(start, size)!r}")
             if start < end:
@@ -64,6 +69,8 @@ class PhysicalMemory:
         return any(start <= paddr and paddr + size <= end for start, end, _ in self._buffers)
 
     def _find(self, paddr: int, size: int) -> tuple[int, mmap.mmap]:
+        if size < 0:
+            raise ValueError(f"size must be 0 or more bytes, not {size!r}")
         for start, end, buffer in self._buffers:
             if start <= paddr and paddr + size <= end:
                 return paddr - start, buffer

@@ -83,7 +83,8 @@ class Observation:
         cpu = self._machine.cpus[self._machine.current]
         if not self._settled(cpu):
             self._look(cpu, address)
-        return self._engine.interrupts_enabled() and self._interrupts.deliverable(cpu) is not None
+        due = cpu.nmi_pending or self._engine.interrupts_enabled()
+        return due and self._interrupts.deliverable(cpu) is not None
 
     def _until_settled(self, address: int) -> bool:
         cpu = self._machine.cpus[self._machine.current]
@@ -107,7 +108,8 @@ class Observation:
             self._machine.emit(ModeChange, cpu.index, mode=mode)
 
     def _note_owner(self, cpu: Cpu, paddr: int | None) -> None:
-        for image in self._machine.images.values():
+        # Where one image was loaded over another, the newer one is what lies there.
+        for image in reversed(self._machine.images.values()):
             if paddr is not None and image.contains(paddr):
                 cpu.owner = image.name
                 self._machine.emit(OwnerChange, cpu.index, owner=image.name, planned=cpu.planned, address=paddr)

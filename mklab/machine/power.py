@@ -49,7 +49,9 @@ class Power:
         self._machine.apics[cpu.index].reset()
         cpu.nmi_pending = False
         cpu.state = CpuState.WAIT_FOR_SIPI
-        self._machine.calls[:] = [call for call in self._machine.calls if call.cpu != cpu.index]
+        for call in [call for call in self._machine.calls if call.cpu == cpu.index]:
+            call.step, call.reason = "", f"CPU {cpu.index}, on which it ran, was reset"
+            self._machine.calls.remove(call)
         self._observation.note_mode(cpu, "real")
         self._observation.disown(cpu)
 

@@ -76,8 +76,6 @@ class Registers:
 
     Attributes:
         shadow: True where the last instruction was STI or a load of SS, so that no interrupt comes before the next one.
-        msrs: model-specific registers by number; held apart from EFER.
-        x87, sse: floating-point state; empty where it was not asked for.
     """
 
     rax: int = 0

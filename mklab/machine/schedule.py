@@ -47,4 +47,6 @@ class RoundRobin:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
+        if state["kind"] != "RoundRobin":
+            raise ValueError(f"the state must be of a RoundRobin schedule, not {state['kind']!r}")
         self.quantum, self._last = state["quantum"], state["last"]

@@ -3,6 +3,8 @@
 import base64
 import copy
 import json
+import struct
+import zlib
 from typing import Any
 
 from mklab.machine.cpu import Cpu
@@ -42,10 +44,23 @@ def restore(machine: Machine, data: dict[str, Any]) -> None:
     """Make ``machine`` what :func:`state` describes.
 
     Raises:
-        ValueError: the data is of another format, or of a machine with other CPUs or other RAM.
+        ValueError: the data is damaged, of another format, or of a machine with other CPUs, RAM or schedule; the machine
+            stays as it was.
     """
-    if data.get("format") != FORMAT:
-        raise ValueError(f"the state must have the format {FORMAT}, not {data.get('format')!r}")
+    if not hasattr(data, "get") or data.get("format") != FORMAT:
+        raise ValueError(f"the state must be a dict of the format {FORMAT}, not {str(data)[:60]!r}")
+    before, events, blobs = state(machine), machine.trace.events, machine.trace.blobs
+    try:
+        _restore(machine, data)
+    except (LookupError, TypeError, AttributeError, ValueError, struct.error, zlib.error) as error:
+        _restore(machine, before)
+        machine.trace.events, machine.trace.blobs = events, blobs
+        if isinstance(error, ValueError):
+            raise
+        raise ValueError(f"the state must be one that state() made, not one damaged at {error!r}") from None
+
+
+def _restore(machine: Machine, data: dict[str, Any]) -> None:
     ids = [cpu["apic_id"] for cpu in data["cpus"]]
     if ids != [cpu.apic_id for cpu in machine.cpus]:
         raise ValueError(

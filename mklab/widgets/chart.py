@@ -13,19 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mklab.recording import Recording, Span
-from mklab.widgets.ownership import (
-    BAND,
-    BAND_TOP,
-    HEIGHTS,
-    LANE,
-    Lane,
-    broken_plans,
-    lanes,
-    legend,
-    standing,
-    state_of,
-    ticks,
-)
+from mklab.widgets.bands import BAND, BAND_TOP, HEIGHTS, LANE, legend
+from mklab.widgets.ownership import Lane, broken_plans, lanes, standing, state_of, ticks
 from mklab.widgets.palette import LIVE, look_of
 from mklab.widgets.svg import Segment, element, hatch, hatched_box, width_of
 
@@ -34,6 +23,7 @@ __all__ = ["OwnershipChart"]
 _WIDTH = 720
 _NARROWEST = 400  # words in a box leave room for a chart as narrow as this, pixels
 _TOP, _BOTTOM = 8, 44
+_INSET = 2.5  # bqplot keeps half the widest line and a pixel free at the edges of a scale
 
 Points = list[tuple[float, float]]
 
@@ -108,7 +98,8 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         end = max(recording.time, 1)
         self._figure.layout.height = f"{LANE * len(shown) + _TOP + _BOTTOM}px"
         self._time.max = end
-        self._lane.max = len(shown)
+        # So that a lane is as high as the words beside it.
+        self._lane.min, self._lane.max = _INSET / LANE, len(shown) - _INSET / LANE
         self._axis.tick_values = np.array(ticks(end, 5))
         with (
             self._waiting.hold_sync(),
@@ -173,9 +164,24 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
             for arrival in lane.arrivals
         ]
         _set_words(self._arrivals, [(time, number + (BAND_TOP - 5) / LANE, "\u25bc") for time, number, _ in places])
-        words = [(time, number + (BAND_TOP - 8) / LANE, words) for time, number, words in places]
-        _set_words(self._right_words, [one for one in words if one[0] <= 0.6 * end])
-        _set_words(self._left_words, [one for one in words if one[0] > 0.6 * end])
+        beside = [(number, *one) for number, lane in enumerate(shown) for one in _beside(lane, end)]
+        for mark, side in ((self._right_words, "right"), (self._left_words, "left")):
+            found = [(time, number + (BAND_TOP - 8) / LANE, words) for number, time, words, on in beside if on == side]
+            _set_words(mark, found)
+
+
+def _beside(lane: Lane, end: int) -> Iterator[tuple[float, str, str]]:
+    """Time, words and side of what is written beside a lane's arrivals; where neither side has room, the key does."""
+    free = 0.0
+    for number, arrival in enumerate(lane.arrivals):
+        room = (width_of(arrival.words, 11) + 12) / _NARROWEST * end
+        after = lane.arrivals[number + 1].time if number + 1 < len(lane.arrivals) else end
+        if arrival.time + room <= after:
+            yield arrival.time, arrival.words, "right"
+            free = arrival.time + room
+        elif arrival.time - room >= free:
+            yield arrival.time, arrival.words, "left"
+            free = arrival.time
 
 
 def _place(box: Span, number: int, end: int) -> tuple[float, float, float, float]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import ipywidgets
 
 from mklab.recording import Recording
-from mklab.widgets import messages, ownership, sequence
+from mklab.widgets import bands, messages, ownership, sequence
 from mklab.widgets.chart import OwnershipChart
 from mklab.widgets.palette import LIGHT, style_sheet
 from mklab.widgets.svg import document, element
@@ -132,7 +132,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
 def svg(recording: Recording) -> str:
     """Both pictures below each other, on their own paper."""
-    drawn = [ownership.svg(recording), sequence.svg(recording)]
+    drawn = [bands.svg(recording), sequence.svg(recording)]
     sizes = [_size(picture) for picture in drawn]
     content, y = "", 0
     for picture, (_, height) in zip(drawn, sizes, strict=True):

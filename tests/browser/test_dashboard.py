@@ -63,7 +63,7 @@ def shown(lab: Any, pages: Callable[..., Page], repository: Path) -> Callable[..
 def test_buttons_change_the_pictures(
     shown: Callable[..., Page], screenshot: Callable[[Page, str], Path], width: int, theme: str
 ) -> None:
-    page = shown(width=width, height=1500, theme=theme)
+    page = shown(width=width, height=2000, theme=theme)
     status = page.get_by_role("status").filter(has_text="events")
     step = page.locator(".mklab").get_by_role("button", name="Step")
     expect(page.get_by_text("Nothing recorded yet")).to_be_visible()

@@ -132,9 +132,11 @@ class TestTheWholeWay:
         spawn(host)
         assert printed(host) == [
             "smpboot: CPU 2 is now offline",
-            "kexec_core: Loading multikernel segment: mem=0x2000000 memsz=0x585728 buf=0x0 bufsz=0x8000",
+            "kexec_core: Loading multikernel segment: mem=0x2000000, memsz=0x598016, buf=0x0000000000000000, bufsz=0x8000",
             "kexec: Added multikernel image to list (entry: 0x2000000)",
             "kexec_core: multikernel kexec: cpu 2",
+            "kexec_core: Found multikernel image with entry point: 0x2000000",
+            "smpboot: ++++++++++++++++++++=_---CPU UP  2",
             "smpboot: do_multikernel_boot_cpu(apicid=2, cpu=2, kernel_start_address=2000000)",
             "smpboot: do_multikernel_boot_cpu end",
         ]

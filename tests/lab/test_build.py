@@ -74,6 +74,15 @@ def test_both_have_the_ids_of_the_script_and_no_trace_of_when_and_where(script: 
         assert notebook.metadata.language_info == {"name": "python"}
 
 
+def test_of_a_live_widget_its_text_stays(script: Path) -> None:
+    """Its model is known by a random number, and is gone with its kernel."""
+    script.write_text(SCRIPT.replace("\nanswer()", "\nimport ipywidgets\nipywidgets.IntSlider(5)"))
+    first, second = solution_notebook(script), solution_notebook(script)
+    (shown,) = (output for output in first.cells[2].outputs if output.output_type == "execute_result")
+    assert shown.data == {"text/plain": "IntSlider(value=5)"}
+    assert to_text(first) == to_text(second)
+
+
 def test_building_twice_gives_the_same_bytes(labs: Path) -> None:
     student, solution = labs / "98-test.ipynb", labs / "solutions" / "98-test.ipynb"
     assert build(labs=labs) == [student, solution]

@@ -82,7 +82,7 @@ PLAIN = st.sampled_from(
         hexed("eb02 0f0b"),  # jmp over a ud2
         hexed("9c 58", 2),  # pushf; pop %rax
         # Stores into its own block: an immediate two instructions on, the byte behind, a jump's distance.
-        hexed("c6050300000005 90 b0ff", 3),  # movb $5, 3(%rip); nop; mov $0xff, %al -> $5
+        hexed("c6050200000005 90 b0ff", 3),  # movb $5, 3(%rip); nop; mov $0xff, %al -> $5
         hexed("c6050100000040 b77f", 2),  # movb $0x40, 1(%rip): the next instruction's immediate
         hexed("66c7050000000089d8 89c0", 2),  # movw $.., (%rip): the next instruction itself becomes mov %ebx, %eax
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from mklab.recording import Recording
 from mklab.trace import Event, IpiSent
-from mklab.widgets import dashboard, messages, ownership, sequence
+from mklab.widgets import bands, dashboard, messages, ownership, sequence
 from mklab.widgets.palette import DARK, LIGHT, Palette
 
 OWNERSHIP = """\
@@ -73,9 +73,11 @@ def test_the_twins_say_all_of_it(story: Recording) -> None:
     assert dashboard.twin(story) == f"{OWNERSHIP}\n\n{MESSAGES}"
 
 
-def test_every_moment_of_the_story_can_be_drawn(story: Recording) -> None:
+def test_every_moment_of_the_story_can_be_drawn(story: Recording, events: list[Event]) -> None:
     for event in range(-1, story.count):
-        past = story.upto(event)
+        past, replayed = story.upto(event), Recording([0, 1, 2, 3])
+        replayed.extend(events[: event + 1])
+        assert past == replayed
         ET.fromstring(dashboard.svg(past))
         assert dashboard.twin(past).isascii()
         assert sequence.html(past).count("<tr") == (len(messages.rows(past)) + 1 if messages.rows(past) else 0)
@@ -83,7 +85,7 @@ def test_every_moment_of_the_story_can_be_drawn(story: Recording) -> None:
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
 def test_svg_is_legible_and_carries_its_paper(story: Recording, palette: Palette) -> None:
-    for picture in (ownership.svg(story, palette), sequence.svg(story, palette)):
+    for picture in (bands.svg(story, palette), sequence.svg(story, palette)):
         root = ET.fromstring(picture)
         texts = list(root.iter("{http://www.w3.org/2000/svg}text"))
         assert texts
@@ -161,7 +163,7 @@ def test_past_a_dozen_cpus_those_alike_share_a_lane(events: list[Event]) -> None
     shown = ownership.lanes(recording)
     assert [lane.name for lane in shown] == ["CPU 0", "CPU 1", "CPU 2", "CPU 3", "CPU 4-63"]
     assert list(itertools.chain(*(lane.cpus for lane in shown))) == list(range(64))
-    assert "60 alike" in ownership.svg(recording)
+    assert "60 alike" in bands.svg(recording)
     assert len(ownership.lanes(crowd(12))) == 12
 
 

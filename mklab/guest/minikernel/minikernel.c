@@ -34,7 +34,7 @@ typedef unsigned long u64;
 
 u64 boot_params;
 struct mk_boot_info mk_boot_info = {.nr_cpu_ids = 1};	/* set by the loader */
-struct cpu_work cpu_work[NR_CPUS];			/* by physical id, like all that follows */
+struct cpu_work cpu_work[256];				/* by physical id, like all that follows */
 volatile u8 cpu_online[256];
 volatile u32 irq_call_count[256];			/* v1 counts 0xEA among function-call interrupts (40) */
 
@@ -316,8 +316,8 @@ static void irq_work_run(u32 physical)
 
 static void play_dead(struct cpu_work *work, u32 physical)
 {
-	cpu_online[physical] = 0;
 	work->state = WORK_DONE;
+	cpu_online[physical] = 0;		/* last: from here on, whoever waits may leave new work */
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
@@ -340,7 +340,7 @@ static void run_work(struct cpu_work *work, u32 physical)
 
 static void idle(u32 physical)
 {
-	struct cpu_work *work = &cpu_work[physical % NR_CPUS];
+	struct cpu_work *work = &cpu_work[physical];
 
 	for (;;) {
 		__asm__ volatile("cli" ::: "memory");
