@@ -73,7 +73,9 @@ def test_bytes_of_a_field() -> None:
     assert view.get_bytes("words") == b"abcd\0\0", "nothing was written"
 
 
-@pytest.mark.parametrize(("name", "value", "kind"), [("flag", 256, "u8"), ("flag", -1, "u8"), ("count", 1 << 31, "s32")])
+@pytest.mark.parametrize(
+    ("name", "value", "kind"), [("flag", 256, "u8"), ("flag", -1, "u8"), ("count", 1 << 31, "s32")]
+)
 def test_a_value_that_does_not_fit_is_refused(name: str, value: int, kind: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(f'slot.{name} must be a {kind}, not {value}')}$"):
         SLOT(Bytes(), 0).set(name, value)

@@ -24,7 +24,9 @@ BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
 
 
 def type_name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind).replace("typing.", "")
+    return (
+        kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind).replace("typing.", "")
+    )
 
 
 def events(kind: type[Event]) -> st.SearchStrategy[dict[str, Any]]:
@@ -65,7 +67,9 @@ def test_the_digest_is_a_chain_over_every_event() -> None:
         {"kind": "Init", "seq": 0, "time": 10, "cpu": 1, "from_cpu": 0},
         {"kind": "ConsoleByte", "seq": 1, "time": 12, "cpu": 1, "kernel": "kernel 1", "byte": 65},
     ):
-        digest = hashlib.sha256((digest + json.dumps(event, sort_keys=True, separators=(",", ":"))).encode()).hexdigest()
+        digest = hashlib.sha256(
+            (digest + json.dumps(event, sort_keys=True, separators=(",", ":"))).encode()
+        ).hexdigest()
     assert filled().sha256 == digest
 
 

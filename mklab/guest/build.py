@@ -22,11 +22,11 @@ _HERE = Path(__file__).parent
 PREBUILT = _HERE / "prebuilt"
 
 _COMPILE = (
-    *("cc", "-c", "-target", "x86_64-freestanding-none", "-mcpu=x86_64", "-O2", "-g0"),
+    *("cc", "-c", "-target", "x86_64-freestanding-none", "-O2", "-g0"),
     *("-ffreestanding", "-fPIE", "-fno-stack-protector", "-fno-sanitize=all"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
-    # The kernel uses no x87 or SSE register, and interrupts run on the stack they interrupt.
-    *("-mgeneral-regs-only", "-mno-red-zone"),
+    # A kernel uses no x87 or SSE register (zig goes by -mcpu alone), and interrupts run on the stack they interrupt.
+    *("-mcpu=x86_64-mmx-sse-sse2-x87+soft_float", "-mno-red-zone"),
     *("-Wall", "-Wextra", "-Werror"),
 )
 _LINK = ("ld.lld", "--build-id=none")

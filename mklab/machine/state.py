@@ -7,6 +7,7 @@ import struct
 import zlib
 from typing import Any
 
+from mklab.errors import require
 from mklab.machine.cpu import Cpu
 from mklab.machine.machine import Machine, Stop
 from mklab.machine.ownership import Image
@@ -66,6 +67,8 @@ def _restore(machine: Machine, data: dict[str, Any]) -> None:
         raise ValueError(
             f"the state must be of CPUs with the APIC ids {[c.apic_id for c in machine.cpus]}, not {ids!r}"
         )
+    require("the state's time", data["time"], 0, 1 << 62)
+    require("the state's current CPU", data["current"], 0, len(machine.cpus) - 1)
     machine.memory.restore(data["memory"])
     machine.time = data["time"]
     machine.current = data["current"]

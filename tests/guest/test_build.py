@@ -22,12 +22,13 @@ def tool(command: Path, *arguments: str) -> str:
     return subprocess.run([command, *arguments], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.fixture(scope="module")
+def built() -> dict[str, bytes]:
+    return build_all()
+
+
 class TestPrebuilt:
     """What lies in mklab/guest/prebuilt."""
-
-    @pytest.fixture(scope="class")
-    def built(self) -> dict[str, bytes]:
-        return build_all()
 
     def test_it_is_built_from_these_sources(self, built: dict[str, bytes]) -> None:
         """Byte for byte. After a change: python -m mklab.guest.build."""
@@ -91,7 +92,14 @@ class TestImages:
     def test_its_symbols_are_in_place(self, require_tool: Callable[[str], Path]) -> None:
         names = symbols_of(require_tool("readelf"), PREBUILT / "minikernel.elf")
         assert names["startup_64"] == 0
-        wanted = {"mk_boot_info", "cpu_work", "cpu_online", "irq_call_count", "secondary_startup_64", "sysvec_multikernel"}
+        wanted = {
+            "mk_boot_info",
+            "cpu_work",
+            "cpu_online",
+            "irq_call_count",
+            "secondary_startup_64",
+            "sysvec_multikernel",
+        }
         assert wanted <= names.keys()
 
     def test_the_trampolines_symbols(self, require_tool: Callable[[str], Path]) -> None:
@@ -153,7 +161,9 @@ class TestBuilding:
 
     def test_c_and_assembly_go_together(self) -> None:
         image = build(
-            {"a.S": ".globl _start\n_start: call five\nhlt\n", "b.c": "int five(void) { return 5; }\n"}, SCRIPT, movable=False
+            {"a.S": ".globl _start\n_start: call five\nhlt\n", "b.c": "int five(void) { return 5; }\n"},
+            SCRIPT,
+            movable=False,
         )
         assert "<five>:" in listing(image)
         assert "movl $5, %eax" in listing(image)
@@ -173,7 +183,7 @@ class TestBuilding:
 
     def test_a_missing_compiler_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         python = tmp_path / "python"
-        python.write_text("#!/bin/sh\necho \"$0: No module named ziglang\" >&2\nexit 1\n")
+        python.write_text('#!/bin/sh\necho "$0: No module named ziglang" >&2\nexit 1\n')
         python.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(python))
         with pytest.raises(GuestBuildError, match=r"package ziglang, which is missing; run: make setup$"):

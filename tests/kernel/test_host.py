@@ -130,9 +130,11 @@ class TestTheWholeWay:
 
     def test_rfc_lines_are_printed(self, host: Host) -> None:
         spawn(host)
+        segment = minikernel_image(KERNEL_1, 1, [2]).segments[0]
         assert printed(host) == [
             "smpboot: CPU 2 is now offline",
-            "kexec_core: Loading multikernel segment: mem=0x2000000, memsz=0x598016, buf=0x0000000000000000, bufsz=0x8000",
+            f"kexec_core: Loading multikernel segment: mem=0x2000000, memsz=0x{segment.memsz}, "
+            f"buf=0x0000000000000000, bufsz=0x{segment.bufsz}",
             "kexec: Added multikernel image to list (entry: 0x2000000)",
             "kexec_core: multikernel kexec: cpu 2",
             "kexec_core: Found multikernel image with entry point: 0x2000000",
@@ -349,3 +351,132 @@ def test_every_act_from_outside_is_journalled(host: Host) -> None:
     host.machine.console_input("host", b"hi")
     names = [event.name for event in host.machine.trace.of(Input)][before:]
     assert names == ["submit", "poke", "console_input"]
+
+
+class TestNothingIsLost:
+    """Whatever a caller or a guest does wrong: a clear error, and a machine that can be used afterwards."""
+
+    def usable(self, host: Host) -> None:
+        host.multikernel_send_ipi_data(0, b"still here")
+        host.settle()
+        assert "host: message from CPU 0: still here" in host.machine.console("host")
+
+    @pytest.mark.parametrize("cpu", ["a", None, 1.5, 1 << 40])
+    def test_arguments_that_no_system_call_can_carry(self, host: Host, cpu: int) -> None:
+        for call in (host.multikernel_kexec, host.cpu_up, host.cpu_down):
+            with pytest.raises(ValueError, match=r"cpu must be -2147483648 to 2147483647 \(an int\), not"):
+                call(cpu)
+        with pytest.raises(TypeError, match="data must be bytes, not 'text'"):
+            host.multikernel_send_ipi_data(2, "text")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="mem must be 0 to"):
+            host.kexec_load(0, [KexecSegment(b"", -1, 0x1000)])
+        self.usable(host)
+
+    def test_a_corrupt_list_is_an_oops_of_the_caller(self, host: Host) -> None:
+        host.load(minikernel_image(KERNEL_1, 1, [2]))
+        host.kimages.state.set("list_prev", 0xDEAD0000_00000000)
+        with pytest.raises(
+            MklabError, match=r"oops: kexec_image_list leads to 0xdead000000000000, where there is no memory"
+        ):
+            host.load(minikernel_image(KERNEL_2, 2, [2]))
+        with pytest.raises(KexecError, match="EBUSY"):  # the lock died with it
+            host.load(minikernel_image(KERNEL_2, 2, [2]))
+        self.usable(host)
+
+    def test_a_circle_in_the_list_is_reported(self, host: Host) -> None:
+        host.load(minikernel_image(KERNEL_1, 1, [2]))
+        node = next(iter(host.kimages))
+        node.set("list_next", node.address("list_next"))
+        with pytest.raises(MklabError, match="runs in a circle through"):
+            host.proc_multikernel()
+
+    def test_after_a_platform_reset_a_host_must_be_booted(self, host: Host) -> None:
+        host.machine.poke(KERNEL_1, bytes.fromhex("0f0b"))  # ud2 ...
+        registers = host.machine.registers(1)
+        registers.rip, registers.idtr.limit = KERNEL_1, 0  # ... without an IDT
+        host.machine.patch_registers(1, registers)
+        assert host.settle().reason == "reset"
+        with pytest.raises(MklabError, match=r"triple fault at 0x2000000.*boot a host again"):
+            host.multikernel_send_ipi_data(0, b"x")
+        host.boot()
+        assert host.machine.calls == []
+        self.usable(host)
+
+    def test_a_call_ends_with_the_cpu_it_ran_on(self, host: Host) -> None:
+        call = host.submit("cpu_down", {"cpu": 2}, via=1)
+        host.machine.step()
+        host.machine.store(0, 0xFEE00310, 1 << 24)
+        host.machine.store(0, 0xFEE00300, 0x4500)
+        assert call.done
+        assert call.reason == "CPU 1, on which it ran, was reset"
+        self.usable(host)
+
+    def test_the_newer_image_owns_what_lies_under_both(self, host: Host) -> None:
+        host.cpu_down(2)
+        host.load(minikernel_image(KERNEL_1, 1, [2]))
+        host.kexec_load(0, [])
+        host.load(minikernel_image(KERNEL_1, 2, [2]))
+        host.multikernel_kexec(2)
+        host.settle()
+        assert host.machine.cpus[2].owner == "kernel 2"
+        assert host.machine.console("kernel 2").startswith("kernel 2 up")
+
+
+class TestRunning:
+    def test_a_run_cannot_be_nested(self, host: Host) -> None:
+        host.submit_message(0, b"x")
+        with pytest.raises(MklabError, match="the machine runs already"):
+            host.machine.run(1000, lambda machine: bool(machine.run(10)))
+        host.settle()
+
+    @pytest.mark.parametrize("choice", [(3, 0), (9, 5), (1, 5)])
+    def test_a_schedule_that_chooses_badly(self, choice: tuple[int, int]) -> None:
+        class Bad(RoundRobin):
+            def choose(self, runnable: object) -> tuple[int, int]:
+                return choice
+
+        machine = Machine(4, schedule=Bad())
+        Host(machine).start()
+        with pytest.raises(ValueError, match=r"schedule must choose one of \[0\] and a budget from 1 on, not"):
+            machine.run(100)
+
+    def test_looking_changes_nothing(self, booted: str) -> None:
+        hashes = set()
+        for look in (False, True):
+            machine = Machine(4)
+            host = Host(machine)
+            state.restore(machine, json.loads(booted))
+            host.submit_message(2, b"x")
+            while machine.step() is None:
+                if look:
+                    for cpu in range(4):
+                        machine.registers(cpu)
+                    state.state(machine)
+            hashes.add(machine.trace.sha256)
+        assert len(hashes) == 1
+
+
+class TestDamagedState:
+    @pytest.mark.parametrize(
+        "key", ["time", "cpus", "registers", "extended", "memory", "board", "schedule", "trace", "calls"]
+    )
+    def test_is_refused_and_the_machine_stays(self, host: Host, booted: str, key: str) -> None:
+        before = json.dumps(state.state(host.machine))
+        for damage in ("missing", None, [1]):
+            data = json.loads(booted)
+            if damage == "missing":
+                del data[key]
+            else:
+                data[key] = damage
+            with pytest.raises(ValueError, match="the state"):
+                state.restore(host.machine, data)
+            assert json.dumps(state.state(host.machine)) == before
+
+    def test_without_a_host_a_call_waits(self, host: Host) -> None:
+        host.submit("cpu_down", {"cpu": 2})
+        other = Machine(4)
+        state.restore(other, json.loads(json.dumps(state.state(host.machine))))
+        with pytest.raises(MklabError, match=r"make Host\(machine\) first"):
+            other.run()
+        Host(other)
+        assert other.run().reason == "idle"

@@ -91,9 +91,7 @@ def gate(
 ) -> bytes:
     """A gate of a long-mode IDT (SDM "64-Bit IDT Gate Descriptors"); ``kind`` 0xE interrupt, 0xF trap."""
     access = present << 7 | dpl << 5 | kind
-    return struct.pack(
-        "<HHBBHI4x", handler & 0xFFFF, selector, ist, access, handler >> 16 & 0xFFFF, handler >> 32
-    )
+    return struct.pack("<HHBBHI4x", handler & 0xFFFF, selector, ist, access, handler >> 16 & 0xFFFF, handler >> 32)
 
 
 def real_mode_registers(rip: int = CODE) -> Registers:

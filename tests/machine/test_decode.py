@@ -34,7 +34,10 @@ def test_without_paging(code: str, registers: Registers, answer: str) -> None:
     assert how_it_repeats(machine.memory, registers, CODE) == answer
 
 
-@pytest.mark.parametrize(("code", "answer"), [("f348ab", "rep"), ("e2fe", "branch"), ("e3fe", "branch"), ("f3c3", "branch"), ("48cf", "branch"), ("48a5", "")])
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [("f348ab", "rep"), ("e2fe", "branch"), ("e3fe", "branch"), ("f3c3", "branch"), ("48cf", "branch"), ("48a5", "")],
+)
 def test_64_bit(code: str, answer: str) -> None:
     machine, _ = long_mode("hlt")
     machine.poke(CODE, bytes.fromhex(code))

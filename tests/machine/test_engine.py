@@ -10,18 +10,16 @@ from hypothesis import strategies as st
 
 from mklab.machine.engine import native_cpuid, probe_context
 from mklab.machine.machine import Machine
-from mklab.machine.registers import CR0, GPRS, Registers, Segment
+from mklab.machine.registers import GPRS, Registers, Segment
 from mklab.machine.schedule import RoundRobin
 from mklab.trace import AbsentAccess, Delivered, Fault, Halted
 from tests.machine.guestcode import (
     CODE,
     DATA,
-    IDT,
     PAGE_TABLE,
     RAM,
     STACK,
     assemble,
-    gate,
     load,
     long_mode,
     long_mode_registers,
@@ -94,9 +92,7 @@ REPEATED = st.integers(0, 9).map(
 SELF_LOOP = st.integers(1, 9).map(lambda n: Piece(b"\xb9" + struct.pack("<I", n) + b"\xe2\xfe", 1 + n))
 """mov $n, %ecx; loop ."""
 BODY = st.lists(PLAIN | REPEATED | SELF_LOOP, min_size=1, max_size=6)
-PROGRAM = st.lists(
-    PLAIN | REPEATED | SELF_LOOP | st.builds(loop, st.integers(1, 5), BODY), min_size=1, max_size=8
-)
+PROGRAM = st.lists(PLAIN | REPEATED | SELF_LOOP | st.builds(loop, st.integers(1, 5), BODY), min_size=1, max_size=8)
 
 
 def start(code: bytes) -> Machine:
@@ -429,7 +425,7 @@ def test_a_guests_store_into_code_that_a_cpu_has_run(writer: int) -> None:
 # Registers
 
 NUMBERS = st.integers(0, 2**64 - 1)
-GENERAL = st.fixed_dictionaries({name: NUMBERS for name in GPRS})
+GENERAL = st.fixed_dictionaries(dict.fromkeys(GPRS, NUMBERS))
 MODES = {
     "real": lambda: real_mode_registers(),
     "real, segment 0x9600": lambda: real_mode_at(0x9600),

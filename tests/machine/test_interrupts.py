@@ -148,7 +148,11 @@ def test_two_of_a_vector_merge(machine: FakeMachine, bus: InterruptBus) -> None:
     ("state", "svr", "why"),
     [
         (CpuState.RUNNING, 0xFF, "the local APIC of CPU 2 is software-disabled (SVR=0xff)"),
-        (CpuState.WAIT_FOR_SIPI, 0xFF, "the local APIC of CPU 2, which waits for a SIPI, is software-disabled (SVR=0xff)"),
+        (
+            CpuState.WAIT_FOR_SIPI,
+            0xFF,
+            "the local APIC of CPU 2, which waits for a SIPI, is software-disabled (SVR=0xff)",
+        ),
         (CpuState.SHUTDOWN, 0x1FF, "CPU 2 is shut down"),
     ],
 )

@@ -8,7 +8,15 @@ from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine
 from mklab.machine.ownership import Image
 from mklab.trace import Init, ModeChange, OwnerChange, Sipi
-from tests.machine.guestcode import CODE, PAGE_TABLE, assemble, load, long_mode, long_mode_registers, real_mode_registers
+from tests.machine.guestcode import (
+    CODE,
+    PAGE_TABLE,
+    assemble,
+    load,
+    long_mode,
+    long_mode_registers,
+    real_mode_registers,
+)
 
 
 def test_an_image_is_its_segments() -> None:

@@ -9,16 +9,20 @@ from hypothesis import strategies as st
 from mklab.machine.machine import Machine
 from mklab.machine.memory import PhysicalMemory
 from mklab.machine.paging import walk
-from mklab.machine.registers import CR0, CR4, EFER, Registers
+from mklab.machine.registers import CR0, CR4, Registers
 from mklab.trace import Fault
-from tests.machine.guestcode import CODE, IDT, PAGE_TABLE, PML4, gate, long_mode, protected_registers, real_mode_registers
+from tests.machine.guestcode import (
+    CODE,
+    PAGE_TABLE,
+    PML4,
+    long_mode,
+    protected_registers,
+)
 
 PAGES, FRAMES, FIRST = 6, 0x100000, 0x180
 """Pages 0x180 to 0x185 (1.5 MiB on) are mapped at random to frames from 1 MiB on."""
-ENTRIES = st.lists(
-    st.tuples(st.integers(0, 7), st.booleans(), st.booleans()), min_size=PAGES, max_size=PAGES
-)
-LOAD_AND_STORE = f"mov (%rsi), %rax; mov %rax, %rbx; movq $-1, (%rsi); mov $1, %ecx; hlt; vector_e: hlt"
+ENTRIES = st.lists(st.tuples(st.integers(0, 7), st.booleans(), st.booleans()), min_size=PAGES, max_size=PAGES)
+LOAD_AND_STORE = "mov (%rsi), %rax; mov %rax, %rbx; movq $-1, (%rsi); mov $1, %ecx; hlt; vector_e: hlt"
 
 
 @settings(max_examples=25)

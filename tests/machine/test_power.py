@@ -108,9 +108,7 @@ def test_init_restarts_the_bsp_at_the_reset_vector() -> None:
     stop = machine.run()
     assert machine.trace.of(Init)[0].cpu == 0
     assert stop.reason == "reset"
-    assert machine.trace.of(Shutdown)[0].why == (
-        "it fetched an instruction at 0xfffffff0, where there is no memory"
-    )
+    assert machine.trace.of(Shutdown)[0].why == ("it fetched an instruction at 0xfffffff0, where there is no memory")
 
 
 def test_init_brings_a_cpu_out_of_shutdown() -> None:
@@ -124,7 +122,9 @@ def test_init_brings_a_cpu_out_of_shutdown() -> None:
 
 
 def test_a_reset_takes_every_cpu_and_leaves_memory() -> None:
-    machine, _ = long_mode(f"movl $5, {DATA}; mov $6, %al; mov $0xcf9, %dx; outb %al, %dx; movl $7, {DATA}; hlt", cpus=3)
+    machine, _ = long_mode(
+        f"movl $5, {DATA}; mov $6, %al; mov $0xcf9, %dx; outb %al, %dx; movl $7, {DATA}; hlt", cpus=3
+    )
     machine.engine.set_registers(2, long_mode_registers())
     stop = machine.run()
     detail = "CPU 0 wrote 0x6 to port 0xcf9. The platform was reset, every kernel with it; boot a host again."

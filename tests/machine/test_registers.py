@@ -50,7 +50,12 @@ LONG = {"cr0": CR0.PE | CR0.PG, "efer": EFER.LME | EFER.LMA}
         (Registers(rip=0xFFF0, cs=Segment(0xF000, 0xFFFF0000)), "real", 0, 0xFFFFFFF0),
         (Registers(rip=0x10, cr0=CR0.PE, cs=Segment(8, 0xFFFFFFF8), ss=Segment(flags=0x6000)), "protected", 3, 8),
         (Registers(rip=0x10, cs=Segment(8, 0x100, flags=0xC09B00), **LONG), "long", 0, 0x110),
-        (Registers(rip=1 << 40, cs=Segment(8, 0x100, flags=0xA0FB00), ss=Segment(flags=0x2000), **LONG), "long", 1, 1 << 40),
+        (
+            Registers(rip=1 << 40, cs=Segment(8, 0x100, flags=0xA0FB00), ss=Segment(flags=0x2000), **LONG),
+            "long",
+            1,
+            1 << 40,
+        ),
     ],
     ids=["real", "reset vector", "protected, wrapped", "compatibility", "64-bit"],
 )
