@@ -107,7 +107,8 @@ class Input(Event):
 
 @dataclass(frozen=True, slots=True)
 class Slice(Event):
-    """The schedule let ``cpu`` run; its time is the end. ``registers`` is a digest of the CPU's registers there.
+    """The schedule let ``cpu`` run; its time is the end. ``registers`` is a digest of the CPU's registers there
+    (general, control and segment registers; not SSE, x87 or MSRs).
 
     Attributes:
         budget: instructions allowed; 0 for one step of a process-context call.

@@ -30,7 +30,7 @@ __all__ = ["Host", "minikernel_image"]
 
 _NAME = "host"
 _PAGE = 4096
-_CALL_BUDGET = 3_000_000
+_CALL_BUDGET = 1_000_000
 """Instructions within which a system call returns, unless a guest loops."""
 
 
