@@ -53,4 +53,3 @@ class Interruptible:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
-            self._before = None

@@ -93,7 +93,8 @@ class PhysicalMemory:
         """
         offset, buffer = self._find(paddr, len(data))
         buffer[offset : offset + len(data)] = data
-        self.on_write(paddr, paddr + len(data))
+        if data:
+            self.on_write(paddr, paddr + len(data))
 
     def read_u64(self, paddr: int) -> int:
         """The little-endian 64-bit number at ``paddr``."""

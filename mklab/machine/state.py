@@ -74,9 +74,9 @@ def _restore(machine: Machine, data: dict[str, Any]) -> None:
     machine.current = data["current"]
     machine.on_shutdown = data["on_shutdown"]
     machine.cpus[:] = [Cpu.from_dict(cpu) for cpu in data["cpus"]]
-    for index, (registers, extended) in enumerate(zip(data["registers"], data["extended"], strict=True)):
-        machine.engine.set_extended(index, extended)
-        machine.engine.set_registers(index, Registers.from_dict(registers))
+    for index in range(len(machine.cpus)):
+        machine.engine.set_extended(index, data["extended"][index])
+        machine.engine.set_registers(index, Registers.from_dict(data["registers"][index]))
     machine.board.restore(data["board"])
     machine.schedule.restore(data["schedule"])
     machine.images.clear()

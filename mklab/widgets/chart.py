@@ -4,6 +4,7 @@ bqplot knows neither hatches nor pixels: hatches are lines in data coordinates, 
 :data:`_WIDTH` pixels. Colours are CSS variables, so they follow the theme.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
 
@@ -21,7 +22,7 @@ from mklab.widgets.svg import Segment, element, hatch, hatched_box, width_of
 __all__ = ["OwnershipChart"]
 
 _WIDTH = 720
-_NARROWEST = 400  # words in a box leave room for a chart as narrow as this, pixels
+_NARROWEST = 350  # words in a box leave room for a chart as narrow as this, pixels
 _TOP, _BOTTOM = 8, 44
 _INSET = 2.5  # bqplot keeps half the widest line and a pixel free at the edges of a scale
 
@@ -60,8 +61,9 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         self._words = bqplot.Label(**shape, **words, x_offset=8, align="start")
         # A Scatter would draw these triangles too, but it makes bqplot shrink the lanes by its size.
         self._arrivals = bqplot.Label(**shape, **words, align="middle")
-        self._right_words = bqplot.Label(**shape, **words, x_offset=8, align="start")
-        self._left_words = bqplot.Label(**shape, **words, x_offset=-8, align="end")
+        small = {**words, "default_size": 11}
+        self._right_words = bqplot.Label(**shape, **small, x_offset=8, align="start")
+        self._left_words = bqplot.Label(**shape, **small, x_offset=-8, align="end")
         self._axis = bqplot.Axis(
             scale=self._time,
             label="virtual time, instructions",
@@ -158,12 +160,10 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         _set_words(self._words, found)
 
     def _draw_arrivals(self, shown: list[Lane], end: int) -> None:
-        places = [
-            (float(arrival.time), number, arrival.words)
-            for number, lane in enumerate(shown)
-            for arrival in lane.arrivals
+        heights = [
+            (one.time, number + (BAND_TOP - 5) / LANE) for number, lane in enumerate(shown) for one in lane.arrivals
         ]
-        _set_words(self._arrivals, [(time, number + (BAND_TOP - 5) / LANE, "\u25bc") for time, number, _ in places])
+        _set_words(self._arrivals, [(time, height, "\u25bc") for time, height in heights])
         beside = [(number, *one) for number, lane in enumerate(shown) for one in _beside(lane, end)]
         for mark, side in ((self._right_words, "right"), (self._left_words, "left")):
             found = [(time, number + (BAND_TOP - 8) / LANE, words) for number, time, words, on in beside if on == side]

@@ -1,4 +1,4 @@
-"""Interrupts and exceptions through guest tables; the statements are those of SDM vol. 3, "Interrupt and Exception Handling".
+"""Interrupts and exceptions through guest tables, held against SDM vol. 3, "Interrupt and Exception Handling".
 
 The guest comes back from its handlers by IRET, which the engine executes by itself: a frame that it takes is one that
 hardware would have pushed.
@@ -149,7 +149,7 @@ class TestSamePrivilege:
 
     def test_the_shadow_is_over_in_the_handler(self) -> None:
         registers = long_mode_registers()
-        machine, code = long_mode("hlt; vector_2: hlt")
+        machine, _code = long_mode("hlt; vector_2: hlt")
         registers.shadow = True
         assert not deliver(machine.memory, registers, NMI, None, "nmi").registers.shadow
 
@@ -274,14 +274,14 @@ class TestBadTables:
         ],
     )
     def test_int(self, entry: bytes, vector: int, error: int) -> None:
-        machine, code = long_mode("int $0x40\n" + ALL)
+        machine, _code = long_mode("int $0x40\n" + ALL)
         set_gate(machine, 0x40, entry)
         machine.run()
         assert (vectors(machine), error_code(machine)) == ([vector], error)
         assert frame(machine, error=True).rip == CODE, "the INT can be tried again"
 
     def test_beyond_the_limit(self) -> None:
-        machine, code = long_mode("int $0x40\n" + ALL)
+        machine, _code = long_mode("int $0x40\n" + ALL)
         registers = machine.registers(0)
         registers.idtr.limit = 0x40 * 16 + 14
         machine.patch_registers(0, registers)
@@ -289,7 +289,7 @@ class TestBadTables:
         assert (vectors(machine), error_code(machine)) == ([GP], 0x40 * 8 + 2)
 
     def test_ext_marks_what_the_program_did_not_ask_for(self) -> None:
-        machine, code = long_mode("ud2\n" + ALL)
+        machine, _code = long_mode("ud2\n" + ALL)
         set_gate(machine, UD, gate(CODE, present=False))
         machine.run()
         assert (vectors(machine), error_code(machine)) == ([NP], UD * 8 + 2 + 1)
@@ -361,7 +361,7 @@ class TestDoubleFault:
         assert machine.memory.read_u64(entered.registers.rsp) == 0x18 + (kind != "software")
 
     def test_a_third_fault_shuts_down(self) -> None:
-        machine, code = long_mode("ud2\n" + ALL)
+        machine, _code = long_mode("ud2\n" + ALL)
         for vector in (UD, GP):
             set_gate(machine, vector, bytes(16))
         set_gate(machine, DF, gate(CODE, present=False))

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from mklab.errors import MklabError
 from mklab.machine.interruptible import Interruptible
 
 
@@ -52,3 +53,11 @@ def test_another_thread_leaves_signals_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+def test_it_cannot_be_entered_twice() -> None:
+    interruptible = Interruptible(lambda: None)
+    with interruptible, pytest.raises(MklabError, match="the machine runs already"):
+        interruptible.__enter__()
+    with interruptible:
+        pass

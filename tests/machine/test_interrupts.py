@@ -10,9 +10,10 @@ import pytest
 from mklab.machine.cpu import Cpu, CpuState
 from mklab.machine.interrupts import InterruptBus
 from mklab.machine.lapic import Icr, LocalApic
+from mklab.machine.machine import Machine
 from mklab.machine.registers import RFLAGS, Registers
 from mklab.trace import Accepted, Delivered, Event, Halted, Ignored, IpiSent, Lost, Sipi, Woken
-from tests.machine.guestcode import DATA, Code, Machine, long_mode
+from tests.machine.guestcode import DATA, Code, long_mode
 
 IDS = (4, 0, 9, 2)
 FIXED, LOWEST, SMI, NMI, INIT, SIPI, EXTINT = 0x000, 0x100, 0x200, 0x400, 0x500, 0x600, 0x700

@@ -21,7 +21,7 @@ def vectors(apic: LocalApic, base: int) -> set[int]:
 
 
 class AgainstTheManual(RuleBasedStateMachine):
-    """SDM "Interrupt, Task, and Processor Priority", "Interrupt Acceptance", "Signaling Interrupt Servicing Completion"."""
+    """SDM "Interrupt, Task, and Processor Priority", "Interrupt Acceptance for Fixed Interrupts"."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -340,9 +340,10 @@ def test_a_machine_runs_in_another_thread_too() -> None:
         ({"cpus": "4"}, "cpus must be 1 to 64, not '4'"),
         ({"cpus": 2, "apic_ids": [1]}, "apic_ids must be 2 different numbers from 0 to 254, not [1]"),
         ({"cpus": 2, "apic_ids": [1, 1]}, "apic_ids must be 2 different numbers from 0 to 254, not [1, 1]"),
-        ({"cpus": 2, "apic_ids": [0, 255]}, "apic_ids must be 2 different numbers from 0 to 254, not [0, 255]"),
+        ({"cpus": 2, "apic_ids": [0, 255]}, "each of apic_ids must be 0 to 254, not 255"),
+        ({"cpus": 2, "apic_ids": [0, "1"]}, "each of apic_ids must be 0 to 254, not '1'"),
         ({"on_shutdown": "stop"}, "on_shutdown must be 'reset' or 'halt', not 'stop'"),
-        ({"ram": 0}, "a range of RAM must be whole pages of 4096 bytes, not (0, 0)"),
+        ({"ram": 0}, "the size of a range of RAM must be 1 to 68719476736 bytes, not 0"),
         ({"ram": 5000}, "a range of RAM must be whole pages of 4096 bytes, not (0, 5000)"),
     ],
 )

@@ -56,6 +56,13 @@ def test_a_state_names_only_pages_that_hold_something() -> None:
     assert (list(low["pages"]), list(high["pages"])) == (["0x2000"], [hex(5 * GIB + 0x1000)])
 
 
+def test_writing_nothing_is_no_write() -> None:
+    memory, told = PhysicalMemory(RANGES), []
+    memory.on_write = lambda start, end: told.append((start, end))
+    memory.write(0x1000, b"")
+    assert told == []
+
+
 def test_numbers_are_little_endian() -> None:
     memory = PhysicalMemory([(0, 0x1000)])
     memory.write(8, bytes.fromhex("0102030405060708"))
@@ -75,8 +82,8 @@ def test_ranges_are_sorted() -> None:
         ([], "ranges must hold at least one range of RAM, not []"),
         ([(0x10, 0x1000)], "a range of RAM must be whole pages of 4096 bytes, not (16, 4096)"),
         ([(0, 0x1001)], "a range of RAM must be whole pages of 4096 bytes, not (0, 4097)"),
-        ([(0, 0)], "a range of RAM must be whole pages of 4096 bytes, not (0, 0)"),
-        ([(-4096, 4096)], "a range of RAM must be whole pages of 4096 bytes, not (-4096, 4096)"),
+        ([(0, 0)], "the size of a range of RAM must be 1 to 68719476736 bytes, not 0"),
+        ([(-4096, 4096)], "the start of a range of RAM must be 0 to 1099511627776, not -4096"),
         ([(0, 0x2000), (0x1000, 0x1000)], "ranges of RAM must not overlap, not (4096, 4096)"),
         ([(APIC_BASE - 4096, 0x2000)], "RAM must leave out the local APIC at 0xfee00000, not (4276088832, 8192)"),
         ([(1 << 40, 4096)], "RAM must end below 2**40, not (1099511627776, 4096)"),

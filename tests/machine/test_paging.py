@@ -72,6 +72,20 @@ def test_a_table_outside_ram_maps_nothing() -> None:
     assert (found.paddr, len(found.entries)) == (None, 1)
 
 
+@pytest.mark.parametrize("table", [PML4, 0x21000, 0x22000])
+def test_a_page_is_writable_if_every_level_says_so(table: int) -> None:
+    machine, _code = long_mode("movb $1, 0x180000; hlt; vector_e: mov $7, %ebx; 1: jmp 1b")
+    registers = machine.registers(0)
+    assert walk(machine.memory, registers, 0x180000).writable
+    entry = machine.memory.read_u64(table)
+    machine.poke(table, struct.pack("<Q", entry & ~2))
+    assert not walk(machine.memory, registers, 0x180000).writable
+    registers.cr2 = 0
+    machine.patch_registers(0, registers)
+    machine.run(1)
+    assert [(event.vector, event.cr2) for event in machine.trace.of(Fault)] == [(14, 0x180000)]
+
+
 def test_high_halves_are_walked() -> None:
     """The canonical upper half: index 511 of the topmost table."""
     machine, _ = long_mode("hlt")
@@ -122,6 +136,7 @@ def legacy(pae: bool, tables: dict[int, bytes]) -> Machine:
             {
                 0x30000: struct.pack("<2I", 0x83, 0x32003),  # 4 MiB to itself; the second 4 MiB by a table
                 0x32000: struct.pack("<2I", 0, 0x501003),
+                0x30C00: struct.pack("<I", 0x83),  # and the first 4 MiB once more, at 0xC0000000
             },
             ["PD", "PT"],
         ),
@@ -134,6 +149,8 @@ def test_legacy_paging(pae: bool, tables: dict[int, bytes], levels: list[str]) -
     assert [name for name, _, _ in found.entries] == levels
     assert (found.paddr, found.writable) == (0x501230, True)
     assert walk(machine.memory, machine.registers(0), CODE).paddr == CODE
+    high = walk(machine.memory, machine.registers(0), 0xC000_0000 + CODE).paddr
+    assert high == (None if pae else CODE), "all ten bits of an index count"
     assert machine.run().reason == "idle"
     assert machine.registers(0).rax == 0x1234
     assert machine.memory.read(0x501238, 4) == struct.pack("<I", 0x1234)

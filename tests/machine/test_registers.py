@@ -40,7 +40,8 @@ def test_equal_registers_have_equal_digests() -> None:
     assert Registers.from_dict(registers.to_dict()).digest == registers.digest
 
 
-LONG = {"cr0": CR0.PE | CR0.PG, "efer": EFER.LME | EFER.LMA}
+def long(rip: int, cs: Segment, ss: Segment) -> Registers:
+    return Registers(rip=rip, cs=cs, ss=ss, cr0=CR0.PE | CR0.PG, efer=EFER.LME | EFER.LMA)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +50,9 @@ LONG = {"cr0": CR0.PE | CR0.PG, "efer": EFER.LME | EFER.LMA}
         (Registers(rip=0x10, cs=Segment(0x9600, 0x96000), ss=Segment(flags=0x6000)), "real", 0, 0x96010),
         (Registers(rip=0xFFF0, cs=Segment(0xF000, 0xFFFF0000)), "real", 0, 0xFFFFFFF0),
         (Registers(rip=0x10, cr0=CR0.PE, cs=Segment(8, 0xFFFFFFF8), ss=Segment(flags=0x6000)), "protected", 3, 8),
-        (Registers(rip=0x10, cs=Segment(8, 0x100, flags=0xC09B00), **LONG), "long", 0, 0x110),
+        (long(0x10, Segment(8, 0x100, flags=0xC09B00), Segment()), "long", 0, 0x110),
         (
-            Registers(rip=1 << 40, cs=Segment(8, 0x100, flags=0xA0FB00), ss=Segment(flags=0x2000), **LONG),
+            long(1 << 40, Segment(8, 0x100, flags=0xA0FB00), Segment(flags=0x2000)),
             "long",
             1,
             1 << 40,

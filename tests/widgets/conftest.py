@@ -1,18 +1,12 @@
 """A story by hand: CPU 2 becomes kernel 1's and gets messages; CPU 3 starts against its plan and shuts down."""
 
 import json
-import warnings
 from pathlib import Path
 
 import pytest
 
 from mklab.recording import Recording
 from mklab.trace import Event
-
-with warnings.catch_warnings():
-    # bqplot's scales declare a trait in a way that traitlets deprecates, once, when they are imported.
-    warnings.filterwarnings("ignore", "metadata .* was set from the constructor", DeprecationWarning)
-    import bqplot  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,10 @@ import bqplot
 import numpy as np
 import pytest
 
-from mklab.recording import Recording
+from mklab.recording import Moment, Recording, Span
 from mklab.trace import Event
-from mklab.widgets import Dashboard
+from mklab.widgets import Dashboard, chart
+from mklab.widgets.ownership import Arrival, Lane
 
 
 class Story:
@@ -67,6 +68,17 @@ def test_step_run_and_reset(dashboard: Dashboard) -> None:
     dashboard.reset.click()
     assert "Nothing recorded yet" in shown(dashboard)
     assert boxes(dashboard) == 0
+
+
+def test_words_beside_arrivals_keep_apart() -> None:
+    """As in a narrow chart: to the right where there is room before the next one, else to the left, else nowhere."""
+    now = Span(2, Moment(-1, 0))
+    arrivals = [Arrival(time, "INIT, SIPI 0x96") for time in (50_000, 84_000, 130_000, 131_000)]
+    lane = Lane([2], "CPU 2", [], arrivals, now)
+    assert [(time, side) for time, _, side in chart._beside(lane, 136_000)] == [
+        (50_000, "left"),
+        (84_000, "right"),
+    ]
 
 
 def test_the_text_twin_is_shown_on_demand_and_follows(dashboard: Dashboard) -> None:
