@@ -107,14 +107,14 @@ class Input(Event):
 
 @dataclass(frozen=True, slots=True)
 class Slice(Event):
-    """The schedule let ``cpu`` run; its time is the end. ``registers`` is a digest of the CPU's registers there
-    (general, control and segment registers; not SSE, x87 or MSRs).
+    """The schedule let ``cpu`` run; its time is the end.
 
     Attributes:
         budget: instructions allowed; 0 for one step of a process-context call.
         executed: instructions begun.
         stop: why it ended: ``budget``, ``halt``, ``ipi``, ``call`` (a step was done), ``shutdown``, ``reset`` (of the
             platform), ``asked`` (Ctrl-C).
+        registers: a digest of the CPU's general, control and segment registers at the end; not of SSE, x87 or MSRs.
     """
 
     budget: int

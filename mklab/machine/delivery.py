@@ -173,6 +173,8 @@ def _enter_long(memory: PhysicalMemory, registers: Registers, event: _Event) -> 
     if not kind & 0x80:
         raise GuestFaultError(NOT_PRESENT, index, f"the gate of vector {event.vector:#x} is not present")
     code = _code_segment(memory, registers, selector, event)
+    if not _canonical(offset):
+        raise GuestFaultError(PROTECTION, event.external, f"the handler's address {offset:#x} is not canonical")
     cpl = registers.cpl if code.flags & _CONFORMING else code.dpl
     inner = cpl < registers.cpl
     stack, ss = registers.rsp, registers.ss
@@ -186,13 +188,18 @@ def _enter_long(memory: PhysicalMemory, registers: Registers, event: _Event) -> 
     frame = [registers.ss.selector, registers.rsp, registers.rflags, registers.cs.selector, registers.rip]
     if event.error is not None:
         frame.append(event.error)
-    stack -= 8 * len(frame)
-    if not -(1 << 47) <= stack - (1 << 64 if stack >> 63 else 0) < 1 << 47:
+    stack = stack - 8 * len(frame) & (1 << 64) - 1
+    if not _canonical(stack):
         raise GuestFaultError(STACK_FAULT, event.external, f"the stack pointer {stack:#x} is not canonical")
     _write(memory, registers, stack, b"".join(struct.pack("<Q", value) for value in reversed(frame)))
     clear = RFLAGS.TF | RFLAGS.NT | RFLAGS.RF | RFLAGS.VM | (RFLAGS.IF if kind & 0x1F == 0xE else 0)
     code.selector = selector & ~3 | cpl
     return replace(registers, rsp=stack, ss=ss, rip=offset, cs=code, rflags=registers.rflags & ~clear, shadow=False)
+
+
+def _canonical(address: int) -> bool:
+    """Whether bits 63 to 47 are all alike."""
+    return address >> 47 in (0, 0x1FFFF)
 
 
 def _code_segment(memory: PhysicalMemory, registers: Registers, selector: int, event: _Event) -> Segment:

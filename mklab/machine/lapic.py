@@ -21,6 +21,9 @@ _VERSION = 0x00050014
 """Version 0x14 (an integrated APIC) with six LVT entries, as Nehalem has it."""
 _SEND_ILLEGAL, _RECEIVE_ILLEGAL, _ILLEGAL_REGISTER = 1 << 5, 1 << 6, 1 << 7
 _FIRST_LEGAL_VECTOR = 16
+_LVT_MASKED = 1 << 16
+_LVT_WRITABLE = 0x3A7FF
+"""All but delivery status and remote IRR (bits 12 and 14), which are the APIC's own."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,8 @@ class LocalApic:
             self.dfr = value | 0x0FFFFFFF
         elif offset == SVR:
             self.svr = value & 0x3FF
+            if not self.enabled:
+                self.lvt = {entry: bits | _LVT_MASKED for entry, bits in self.lvt.items()}
         elif offset == ESR:
             self.esr, self.errors = self.errors, 0
         elif offset == ICR_HIGH:
@@ -195,7 +200,7 @@ class LocalApic:
         elif offset == ICR_LOW:
             self._command(value)
         elif offset in self.lvt:
-            self.lvt[offset] = value & 0x1F7FF
+            self.lvt[offset] = value & _LVT_WRITABLE | (0 if self.enabled else _LVT_MASKED)
         elif offset == TIMER_INITIAL:
             self.timer_initial = value
         elif offset == TIMER_DIVIDE:

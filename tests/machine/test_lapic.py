@@ -223,8 +223,22 @@ def test_logical_destinations(apic: LocalApic, dfr: int, ldr: int, destination: 
 
 def test_timer_registers_are_kept_but_nothing_counts(apic: LocalApic) -> None:
     """A row in docs/fidelity.md."""
-    for offset, value in ((0x320, 0x000000EF), (0x380, 1000), (0x3E0, 0xB)):
+    for offset, value in ((0x320, 0x000100EF), (0x380, 1000), (0x3E0, 0xB)):
         apic.write(offset, value)
         assert apic.read(offset) == value
     assert apic.read(0x390) == 0
     assert apic.pending is None
+
+
+def test_lvt_entries_keep_what_software_may_write() -> None:
+    """SDM "Local Vector Table"; "Local APIC State After It Has Been Software Disabled": the mask bits are set."""
+    apic = LocalApic(0, lambda icr: None)
+    apic.write(0x320, 0xFFFFFFFF)
+    assert apic.read(0x320) == 0x3A7FF
+    apic.write(0x320, 0x200EA)
+    assert apic.read(0x320) == 0x300EA  # still disabled: masked
+    apic.write(0xF0, 0x1FF)
+    apic.write(0x320, 0x200EA)
+    assert apic.read(0x320) == 0x200EA
+    apic.write(0xF0, 0xFF)
+    assert apic.read(0x320) == 0x300EA

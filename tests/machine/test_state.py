@@ -196,6 +196,9 @@ def test_everything_a_guest_changes_is_in_it(budget: int) -> None:
         machine = Machine(2, ram=RAM)
         restore(machine, saved)
     assert state(machine) == state(uncut)
+    for cpu in range(2):
+        assert machine.registers(cpu) == uncut.registers(cpu)
+        assert machine.engine.extended(cpu) == uncut.engine.extended(cpu)
     assert machine.trace.count == uncut.trace.count
 
 
