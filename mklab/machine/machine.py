@@ -48,8 +48,8 @@ class Stop:
 
     Attributes:
         reason: ``until``: the predicate held; ``idle``: every CPU waits and nothing can wake one; ``budget``: the
-            instructions allowed were used; ``events``: too many events; ``shutdown``: the last running CPU shut down; ``reset``: the platform was
-            reset.
+            instructions allowed were used; ``events``: too many events; ``shutdown``: the last running CPU shut down;
+            ``reset``: the platform was reset.
         cpu: the CPU concerned, or None.
         detail: what happened and where, in words.
     """

@@ -45,8 +45,8 @@ def restore(machine: Machine, data: dict[str, Any]) -> None:
     """Make ``machine`` what :func:`state` describes.
 
     Raises:
-        ValueError: the data is damaged, of another format, or of a machine with other CPUs, RAM or schedule; the machine
-            stays as it was.
+        ValueError: the data is damaged, of another format, or of a machine with other CPUs, RAM or schedule; then the
+            machine stays as it was.
     """
     if not hasattr(data, "get") or data.get("format") != FORMAT:
         raise ValueError(f"the state must be a dict of the format {FORMAT}, not {str(data)[:60]!r}")
