@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mklab.errors import KexecError, MklabError, require
+from mklab.errors import require
 from mklab.machine import lapic
 from mklab.machine.board import Board
 from mklab.machine.cpu import Cpu, CpuState
-from mklab.machine.delivery import TripleFaultError, deliver, error_code_of
 from mklab.machine.engine import Engine
-from mklab.machine.execution import Exit
 from mklab.machine.interruptible import Interruptible
 from mklab.machine.interrupts import InterruptBus
 from mklab.machine.layout import APIC_BASE, APIC_SIZE, DEFAULT_RAM
@@ -19,20 +17,15 @@ from mklab.machine.memory import PhysicalMemory, Range
 from mklab.machine.ownership import Image, Observation
 from mklab.machine.power import Power
 from mklab.machine.process import Call, KernelFunction
-from mklab.machine.registers import RFLAGS, Registers
+from mklab.machine.registers import Registers
 from mklab.machine.schedule import RoundRobin, Schedule
+from mklab.machine.turn import Turn
 from mklab.trace import (
     ConsoleByte,
-    Delivered,
-    Fault,
-    Halted,
     Input,
     Planned,
     Printk,
-    Slice,
-    Step,
     Trace,
-    Woken,
 )
 
 __all__ = ["Machine", "Stop"]
@@ -109,11 +102,10 @@ class Machine:
         self._interrupts = InterruptBus(self)
         self.board = Board(self)
         self.current = 0
-        self._running = False
-        self._performing = False
         self.engine = Engine(self.memory, self.board, cpus)
         self._interruptible = Interruptible(self.engine.stop)
         self._observation = Observation(self, self.engine, self._interrupts)
+        self._turn = Turn(self, self._interrupts, self._observation, self._interruptible)
         self.power = Power(self, self.engine, self._observation)
 
     # Acts from outside
@@ -187,7 +179,7 @@ class Machine:
     @property
     def now(self) -> int:
         """Virtual time, also while a CPU runs."""
-        return self.time + (self.engine.executed if self._running else 0)
+        return self.time + (self.engine.executed if self._turn.running else 0)
 
     def emit(self, kind: Any, cpu: int | None, **values: Any) -> None:
         """Record an event now."""
@@ -239,17 +231,18 @@ class Machine:
         index, budget = self.schedule.choose(runnable)
         if index not in runnable or budget < 1:
             raise ValueError(f"schedule must choose one of {runnable} and a budget from 1 on, not {(index, budget)!r}")
-        self._slice(self.cpus[index], budget if left is None else min(budget, left))
+        self._turn.take(self.cpus[index], budget if left is None else min(budget, left))
         return True
 
     def _runnable(self, cpu: Cpu) -> bool:
         if cpu.state is CpuState.RUNNING:
             return True
         if cpu.state is CpuState.HALTED:
-            return self._interrupts.deliverable(cpu) is not None or self._ready_call(cpu) is not None
+            return self._interrupts.deliverable(cpu) is not None or self.ready_call(cpu) is not None
         return False
 
-    def _ready_call(self, cpu: Cpu) -> Call | None:
+    def ready_call(self, cpu: Cpu) -> Call | None:
+        """The call that ``cpu`` could go on with now, or None."""
         for call in self.calls:
             if call.cpu == cpu.index:
                 return call if call.wake <= self.time else None
@@ -263,127 +256,6 @@ class Machine:
 
     def _where(self, cpu: int) -> str:
         return f"CPU {cpu} stands at {self.engine.registers(cpu).linear_rip:#x}"
-
-    def _slice(self, cpu: Cpu, budget: int) -> None:
-        self.current = cpu.index
-        start, stop = self.time, "budget"
-        call = self._ready_call(cpu)
-        if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None and call is not None:
-            self._perform(call)
-            stop, budget = "call", 0
-        while self.time - start < budget:
-            self._take_interrupt(cpu)
-            if cpu.state is not CpuState.RUNNING:
-                break
-            self._execute(cpu, budget - (self.time - start))
-            if self.board.commands:
-                stop = "ipi"
-                break
-            if self._interruptible.requested:
-                stop = "asked"
-            if self._interruptible.requested or self.board.reset_request or self.stopped:
-                break
-        self._carry_out_commands()
-        if self.board.reset_request:
-            why, self.board.reset_request = self.board.reset_request, ""
-            self.power.reset_platform(why, cpu.index)
-        if self.stopped:
-            stop = "reset"
-        elif cpu.state is CpuState.HALTED and stop == "budget":
-            stop = "halt"
-        elif cpu.state is CpuState.SHUTDOWN:
-            stop = "shutdown"
-        registers = self.engine.registers(cpu.index)
-        self._observation.note_mode(cpu, registers.mode)
-        self.emit(Slice, cpu.index, budget=budget, executed=self.time - start, stop=stop, registers=registers.digest)
-
-    def _carry_out_commands(self) -> None:
-        for sender, icr in self.board.take_commands():
-            self._interrupts.send(sender, icr)
-
-    def _execute(self, cpu: Cpu, budget: int) -> None:
-        self._running = True
-        try:
-            leave = self.engine.run(cpu.index, budget, self._observation.watch(cpu))
-        finally:
-            self._running = False
-        # A fetch that faults begins no instruction; time goes on all the same, or a fault that repeats would never end.
-        self.time += leave.executed or int(leave.reason == "exception")
-        if leave.reason == "halt":
-            interruptible = bool(self.engine.registers(cpu.index).rflags & RFLAGS.IF)
-            cpu.state = CpuState.HALTED
-            self.emit(Halted, cpu.index, interruptible=interruptible)
-        elif leave.reason == "exception":
-            self._exception(cpu, leave)
-        elif leave.reason == "absent":
-            registers = self.engine.registers(cpu.index)
-            self.power.shut_down(
-                cpu, f"it fetched an instruction at {registers.linear_rip:#x}, where there is no memory"
-            )
-
-    def _exception(self, cpu: Cpu, leave: Exit) -> None:
-        registers = self.engine.registers(cpu.index)
-        error = error_code_of(leave.vector, leave.error, leave.software)
-        self.emit(Fault, cpu.index, vector=leave.vector, error=error, rip=registers.rip, cr2=registers.cr2)
-        if leave.software:
-            self._deliver(cpu, registers, leave.vector, error, "software", registers.linear_rip - leave.last)
-        else:
-            self._deliver(cpu, registers, leave.vector, error, "exception")
-
-    def _take_interrupt(self, cpu: Cpu) -> None:
-        """Enter the handler of the interrupt or NMI that is due on ``cpu``, if one is."""
-        due = self._interrupts.deliverable(cpu)
-        if due is None:
-            return
-        kind = self._interrupts.take(cpu)
-        if cpu.state is CpuState.HALTED:
-            cpu.state = CpuState.RUNNING
-            self.emit(Woken, cpu.index, vector=due)
-        self._deliver(cpu, self.engine.registers(cpu.index), due, None, kind)
-
-    def _deliver(
-        self, cpu: Cpu, registers: Registers, vector: int, error: int | None, kind: str, length: int = 0
-    ) -> None:
-        try:
-            entered = deliver(self.memory, registers, vector, error, kind, length)
-        except TripleFaultError as fault:
-            self.power.shut_down(cpu, f"triple fault at {registers.linear_rip:#x}: {fault}")
-            return
-        after = entered.registers
-        self.engine.set_registers(cpu.index, after)
-        rip = registers.rip - (length if entered.faults else 0)
-        for raised in entered.faults:
-            self.emit(Fault, cpu.index, vector=raised.vector, error=raised.error, rip=rip, cr2=after.cr2)
-        source = "exception" if entered.kind == "software" else entered.kind
-        self.emit(Delivered, cpu.index, vector=entered.vector, source=source, rip=rip, handler=after.rip)
-        if entered.kind == "interrupt":
-            self.observe("delivered", cpu.index, vector, None)
-
-    def _perform(self, call: Call) -> None:
-        """One step of a kernel function in process context."""
-        step, function = call.step, self.functions.get(call.function)
-        if function is None:
-            raise MklabError(
-                f"a call of {call.function} is under way, but no kernel knows it: make Host(machine) first"
-            )
-        self._performing = True
-        try:
-            detail = function.step(call)
-        except KexecError as error:
-            call.step, call.result, call.errno, call.reason = "", -error.errno, error.errno, error.reason
-            call.function, detail = error.function, f"-{error.name}: {error.reason}"
-        except (MklabError, ValueError) as error:
-            # What it works on in guest RAM is corrupt. Linux would kill the caller and leave its locks as they are.
-            call.step, call.reason = "", f"oops: {error}"
-            detail = call.reason
-        except BaseException:
-            call.step = ""
-            raise
-        finally:
-            self._performing = False
-            if call.done:
-                self.calls.remove(call)
-        self.emit(Step, call.cpu, function=call.function, step=step, detail=detail)
 
     def observe(self, what: str, cpu: int, vector: int, sender: int | None) -> None:
         """Tell the observers that an IPI was sent to, or delivered on, ``cpu``."""
@@ -402,10 +274,10 @@ class Machine:
             self.board.write_apic(cpu, paddr - APIC_BASE, value)
         else:
             self.memory.write(paddr, value.to_bytes(4, "little"))
-        if not self._performing:
+        if not self._turn.performing:
             # From outside, between two slices: what an ICR write sends goes at once.
             self.journal("store", {"cpu": cpu, "paddr": paddr, "value": value})
-            self._carry_out_commands()
+            self._turn.carry_out_commands()
 
     def printk(self, kernel: str, text: str) -> None:
         """A line of a kernel's log, from its process context."""

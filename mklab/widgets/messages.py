@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from mklab.recording import Ipi, Moment, Recording
+from mklab.widgets.words import listed
 
 __all__ = ["QUESTION", "Row", "answer", "names_of", "rows", "twin"]
 
@@ -140,17 +141,7 @@ def answer(recording: Recording) -> str:
 
 def _several(names: list[str]) -> str:
     """``m1``, ``m1 and m2``, ``m1 to m5 and m7``."""
-    numbers = [int(name[1:]) for name in names]
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    words = [
-        word for run in runs for word in ([f"m{run[0]} to m{run[-1]}"] if len(run) > 2 else [f"m{n}" for n in run])
-    ]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return listed([int(name[1:]) for name in names], "m")
 
 
 def _state(ipi: Ipi) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from mklab.recording import Moment, Recording, Span
+from mklab.widgets.words import listed
 
 __all__ = [
     "QUESTION",
@@ -136,15 +137,7 @@ def ticks(end: int, about: int = 8) -> list[int]:
 
 def _cpus(numbers: list[int]) -> str:
     """``CPU 2``, ``CPUs 0 and 1``, ``CPUs 0 to 3 and 7``."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    words = [word for run in runs for word in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
-    joined = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-    return f"CPU{'s' if len(numbers) > 1 else ''} {joined}"
+    return f"CPU{'s' if len(numbers) > 1 else ''} {listed(numbers)}"
 
 
 def answer(recording: Recording) -> str:
