@@ -5,6 +5,7 @@ Nothing here imports what it examines: a package with a wrong native library can
 engine and the assembler are tried in processes of their own.
 """
 
+import ctypes
 import importlib.metadata
 import json
 import shutil
@@ -73,10 +74,10 @@ PROBES = (
 
 @dataclass(frozen=True)
 class Tool:
-    """A program that some tests need, and that mklab itself does without.
+    """A program or a shared library that some tests need, and that mklab itself does without.
 
     Attributes:
-        command: the name on the PATH.
+        command: the name on the PATH; of a library its file name, as the linker asks for it.
         package: Debian's package that holds it.
         used_for: the tests that are left out without it.
     """
@@ -85,9 +86,23 @@ class Tool:
     package: str
     used_for: str
 
+    @property
+    def found(self) -> str | None:
+        """Where it is, or None: it is missing."""
+        if ".so." not in self.command:
+            return shutil.which(self.command)
+        if sys.platform != "linux":
+            return "not needed on this system"
+        try:
+            ctypes.CDLL(self.command)
+        except OSError:
+            return None
+        return "it loads"
+
 
 TOOLS = (
     Tool("chromium", "chromium", "the browser tests"),
+    Tool("libatomic.so.1", "libatomic1", "the browser tests, whose driver needs this library,"),
     Tool("file", "file", "the tests that compare a kernel's header with `file`"),
     Tool("objdump", "binutils", "the tests that compare our listings with objdump"),
     Tool("readelf", "binutils", "the tests that compare our ELF reading with readelf"),
@@ -224,8 +239,7 @@ def _run(probe: Probe) -> Finding:
 
 
 def _tool(tool: Tool) -> Finding:
-    path = shutil.which(tool.command)
-    if path is None:
+    if tool.found is None:
         advice = f"install Debian's package {tool.package}: {tool.used_for} need it"
-        return Finding(tool.command, False, False, "not on the PATH", advice)
-    return Finding(tool.command, True, False, path)
+        return Finding(tool.command, False, False, "missing", advice)
+    return Finding(tool.command, True, False, tool.found)

@@ -142,3 +142,9 @@ def test_help_names_the_commands_and_loads_none_of_them() -> None:
     assert "doctor" in done.stdout
     assert "lab" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="shared libraries have other names here")
+def test_a_library_is_looked_for_by_the_linker() -> None:
+    assert doctor.Tool("libc.so.6", "libc6", "everything").found == "it loads"
+    assert doctor.Tool("libno-such.so.1", "its-package", "nothing").found is None

@@ -47,8 +47,8 @@ def apt(*arguments: str, folder: Path = ROOT) -> str:
 
 
 def missing_packages() -> list[str]:
-    """Debian's packages whose command is not on the PATH."""
-    return sorted({tool.package for tool in TOOLS if shutil.which(tool.command) is None})
+    """Debian's packages whose program or library is not here."""
+    return sorted({tool.package for tool in TOOLS if tool.found is None})
 
 
 def has_kernel() -> bool:
@@ -106,7 +106,7 @@ def main() -> int:
             install()
         except DebianError as error:
             say(str(error))
-    missing = {tool.command: tool.used_for for tool in TOOLS if not shutil.which(tool.command)}
+    missing = {tool.command: tool.used_for for tool in TOOLS if tool.found is None}
     if not has_kernel():
         missing[KERNEL_METAPACKAGE] = "the tests with a real Debian kernel"
     for what, used_for in missing.items():

@@ -2,11 +2,20 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from mklab.errors import MklabError
 from mklab.machine.interruptible import Interruptible
+
+
+@pytest.fixture(autouse=True)
+def _python_listens() -> Iterator[None]:
+    """A process that was started in the background ignores SIGINT; here it is Python's own again."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_asks_instead_of_breaking_off() -> None:
