@@ -147,9 +147,7 @@ class Host:
         """
         if not flags & KEXEC_MULTIKERNEL:
             raise ValueError(f"flags must have KEXEC_MULTIKERNEL ({KEXEC_MULTIKERNEL:#x}), not {flags!r}")
-        values = {"entry": entry, "segments": self._describe(segments), "flags": flags}
-        values |= {"privileged": privileged, "symbols": symbols or {}}
-        self._finish(self.submit("kexec_load", values, via=via))
+        self._finish(self._begin_load(entry, segments, flags, symbols or {}, privileged, via))
 
     def load(self, image: LoadedImage, flags: int = KEXEC_MULTIKERNEL) -> None:
         """kexec_load(2) with what a loader made of an image file."""
@@ -207,8 +205,19 @@ class Host:
 
     def submit_load(self, image: LoadedImage, *, via: int = 0) -> Call:
         """Begin :meth:`load`."""
-        values = {"entry": image.entry, "segments": self._describe(image.segments), "flags": KEXEC_MULTIKERNEL}
-        return self.submit("kexec_load", values | {"privileged": True, "symbols": dict(image.symbols)}, via=via)
+        return self._begin_load(image.entry, image.segments, KEXEC_MULTIKERNEL, dict(image.symbols), True, via)
+
+    def _begin_load(
+        self,
+        entry: int,
+        segments: Sequence[KexecSegment],
+        flags: int,
+        symbols: dict[str, int],
+        privileged: bool,
+        via: int,
+    ) -> Call:
+        values = {"entry": entry, "segments": self._describe(segments), "flags": flags}
+        return self.submit("kexec_load", values | {"privileged": privileged, "symbols": symbols}, via=via)
 
     def submit_message(self, cpu: int, data: bytes, type: int = MK_PING, *, via: int = 0) -> Call:  # noqa: A002
         """Begin :meth:`multikernel_send_ipi_data`."""

@@ -22,8 +22,8 @@ BOOT_PAGE_TABLES = 0x70000
 LOW_MEMORY_END = 0x9F000
 """Where memory below 1 MiB ends for the kernel; above lies the BIOS's data area."""
 
-TRAMPOLINE_BASE = 0x96000
-"""Where memblock puts the trampoline: the highest nine pages below :data:`LOW_MEMORY_END`, as syzbot saw it."""
+TRAMPOLINE_BASE = LOW_MEMORY_END - 9 * 0x1000
+"""0x96000, where memblock puts the trampoline and syzbot saw it: the highest nine pages below LOW_MEMORY_END."""
 
 WARM_RESET_VECTOR = 0x467
 """40:67 in the BIOS data area: offset and segment that a CPU's warm reset jumps to (trampoline_phys_low)."""

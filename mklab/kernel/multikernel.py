@@ -7,32 +7,20 @@ process context adds: asking a host CPU to send, and telling the trace what lay 
 from typing import TYPE_CHECKING
 
 from mklab.errors import KexecError
-from mklab.guest.abi import MK_IPI_DATA, MK_MAX_DATA_SIZE, MULTIKERNEL_VECTOR, NR_CPUS, RESCHEDULE_VECTOR, Work
+from mklab.guest.abi import MK_IPI_DATA, MK_MAX_DATA_SIZE, MULTIKERNEL_VECTOR, RESCHEDULE_VECTOR, Work
 from mklab.kernel import apicdef
 from mklab.kernel.layout import SHARED_MEMORY
 from mklab.kernel.steps import SteppedFunction
 from mklab.machine.process import Call
-from mklab.structs import View
 from mklab.trace import Message, MessageTaken
 
 if TYPE_CHECKING:
     from mklab.machine.machine import Machine
 
-__all__ = ["MK_PING", "MK_PONG", "MessageObserver", "MultikernelSendIpiData", "mk_slot"]
+__all__ = ["MK_PING", "MK_PONG", "MessageObserver", "MultikernelSendIpiData"]
 
 MK_PING, MK_PONG = 1, 2
 """Message types that the minikernel knows: a ping is answered with the same bytes, as a pong."""
-
-
-def mk_slot(machine: "Machine", cpu: int) -> View:
-    """The ``struct mk_ipi_data`` of CPU number ``cpu`` in mk_shared_data.
-
-    Raises:
-        ValueError: there is no such slot.
-    """
-    if not 0 <= cpu < NR_CPUS:
-        raise ValueError(f"cpu must be 0 to {NR_CPUS - 1}, not {cpu!r}")
-    return MK_IPI_DATA(machine.memory, SHARED_MEMORY + cpu * MK_IPI_DATA.size)
 
 
 class MultikernelSendIpiData(SteppedFunction):
