@@ -3,16 +3,30 @@
 ``mk_ipi_data`` is RFC v1's (patch 4/7); the others are the minikernel's own.
 """
 
+import enum
+
 from mklab.structs import Field, Struct
 
 __all__ = [
     "BOOT_INFO",
     "CPU_WORK",
+    "HANDLER_RECORD",
+    "HANDLER_RECORDS",
+    "IRQ_STAT",
+    "IRQ_WORK_VECTOR",
     "MK_IPI_DATA",
     "MK_MAX_DATA_SIZE",
+    "MK_PFN_IPI_TYPE",
+    "MK_PING",
+    "MK_PONG",
+    "MOST_RAM_RANGES",
     "MULTIKERNEL_VECTOR",
     "NR_CPUS",
+    "RESCHEDULE_VECTOR",
+    "SPURIOUS_VECTOR",
+    "Boot",
     "Work",
+    "WorkState",
     "header",
 ]
 
@@ -25,8 +39,14 @@ MK_MAX_DATA_SIZE = 256
 MULTIKERNEL_VECTOR = 0xEA
 """v1: one below POSTED_MSI_NOTIFICATION_VECTOR."""
 
-RESCHEDULE_VECTOR = 0xFD
-"""arch/x86/include/asm/irq_vectors.h; it wakes an idle CPU to look for work."""
+SPURIOUS_VECTOR, RESCHEDULE_VECTOR, IRQ_WORK_VECTOR = 0xFF, 0xFD, 0xF6
+"""arch/x86/include/asm/irq_vectors.h; a reschedule IPI wakes an idle CPU to look for work."""
+
+MK_PING, MK_PONG = 1, 2
+"""Message types that the minikernel knows: a ping is answered with the same bytes, as a pong."""
+
+MK_PFN_IPI_TYPE = 0x80000001
+"""v1: the message carries a page frame number."""
 
 MK_IPI_DATA = Struct(
     "mk_ipi_data",
@@ -36,11 +56,16 @@ MK_IPI_DATA = Struct(
     Field("buffer", "u8", MK_MAX_DATA_SIZE),
 )
 
+MOST_RAM_RANGES = 8
+
 BOOT_INFO = Struct(
     "mk_boot_info",
     Field("kernel_id", "u32"),  # 0: the host
     Field("nr_cpu_ids", "u32"),
-    Field("shared", "u64"),  # physical address of mk_shared_data
+    Field("shared", "u64"),  # mk_shared_memory=: physical address of mk_shared_data; 0: allocated
+    Field("flags", "u32"),  # Boot
+    Field("nr_ram", "u32"),
+    Field("ram", "u64", 2 * MOST_RAM_RANGES),  # its memory map: first address and end of each range, ascending
     Field("apicid", "u8", NR_CPUS),  # cpu_to_apicid: physical id of each logical CPU
 )
 """What the loader tells a kernel before it starts, as kexec-tools sets purgatory's variables."""
@@ -50,17 +75,60 @@ CPU_WORK = Struct(
     Field("state", "u32"),
     Field("function", "u32"),
     Field("result", "s64"),
-    Field("args", "u64", 4),
+    Field("args", "u64", 8),
     Field("data", "u8", MK_MAX_DATA_SIZE),
 )
 """What process context asks a CPU's guest code to do."""
 
 
-class Work:
-    """Values of ``cpu_work.state`` and ``cpu_work.function``."""
+IRQ_STAT = Struct(
+    "irq_stat",
+    Field("call", "u32"),
+    Field("irq_work", "u32"),
+    Field("reschedule", "u32"),
+    Field("spurious", "u32"),
+)
+"""Interrupts that a CPU has taken, as /proc/interrupts counts them."""
+
+HANDLER_RECORDS = 32
+
+HANDLER_RECORD = Struct(
+    "handler_record",
+    Field("context", "u64"),
+    Field("type", "u32"),
+    Field("sender_cpu", "s32"),
+    Field("data_size", "u64"),
+    Field("data", "u64"),  # the pointer it was handed
+)
+"""What a recording handler of messages was handed."""
+
+
+class Boot:
+    """Bits of ``mk_boot_info.flags``."""
+
+    NO_TRAMPOLINE, AGREED_SHARED_MEMORY = 1, 2
+
+
+class Work(enum.IntEnum):
+    """Values of ``cpu_work.function``; their arguments stand in ``minikernel/work.c``."""
+
+    PLAY_DEAD = 1
+    SEND_IPI_DATA = 2
+    SEND_BY_HAND = 3
+    REGISTER_HANDLER = 4
+    UNREGISTER_HANDLER = 5
+    SEND_PFN = 6
+    RECEIVE_PFN = 7
+    RECEIVE_MAP_PAGE = 8
+    STORE = 9
+    LOAD = 10
+    OUT = 11
+
+
+class WorkState:
+    """Values of ``cpu_work.state``."""
 
     EMPTY, QUEUED, DONE = 0, 1, 2
-    SEND_IPI_DATA, PLAY_DEAD = 1, 2
 
 
 def header() -> str:
@@ -68,14 +136,26 @@ def header() -> str:
     constants = {
         "NR_CPUS": NR_CPUS,
         "MK_MAX_DATA_SIZE": MK_MAX_DATA_SIZE,
+        "MK_PING": MK_PING,
+        "MK_PONG": MK_PONG,
+        "MK_PFN_IPI_TYPE": f"{MK_PFN_IPI_TYPE}u",
         "MULTIKERNEL_VECTOR": MULTIKERNEL_VECTOR,
         "RESCHEDULE_VECTOR": RESCHEDULE_VECTOR,
-        "WORK_EMPTY": Work.EMPTY,
-        "WORK_QUEUED": Work.QUEUED,
-        "WORK_DONE": Work.DONE,
-        "WORK_SEND_IPI_DATA": Work.SEND_IPI_DATA,
-        "WORK_PLAY_DEAD": Work.PLAY_DEAD,
+        "IRQ_WORK_VECTOR": IRQ_WORK_VECTOR,
+        "SPURIOUS_VECTOR": SPURIOUS_VECTOR,
+        "FIRST_EXTERNAL_VECTOR": 32,
+        "NMI_VECTOR": 2,
+        "PAGE_FAULT": 14,
+        "NMI_REASON_PORT": "0x61",
+        "HANDLER_RECORDS": HANDLER_RECORDS,
+        "MK_NO_TRAMPOLINE": Boot.NO_TRAMPOLINE,
+        "MK_AGREED_SHARED_MEMORY": Boot.AGREED_SHARED_MEMORY,
+        "WORK_EMPTY": WorkState.EMPTY,
+        "WORK_QUEUED": WorkState.QUEUED,
+        "WORK_DONE": WorkState.DONE,
+        **{f"WORK_{work.name}": int(work) for work in Work},
     }
     defines = "".join(f"#define {name} {value}\n" for name, value in constants.items())
-    structs = "".join(layout.c_declaration() for layout in (MK_IPI_DATA, BOOT_INFO, CPU_WORK))
+    layouts = (MK_IPI_DATA, BOOT_INFO, CPU_WORK, IRQ_STAT, HANDLER_RECORD)
+    structs = "".join(layout.c_declaration() for layout in layouts)
     return f"/* Generated by mklab/guest/abi.py. */\n{defines}{structs}"

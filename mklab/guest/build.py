@@ -23,7 +23,7 @@ PREBUILT = _HERE / "prebuilt"
 
 _COMPILE = (
     *("cc", "-c", "-target", "x86_64-freestanding-none", "-O2", "-g0"),
-    *("-ffreestanding", "-fPIE", "-fno-stack-protector", "-fno-sanitize=all"),
+    *("-ffreestanding", "-fPIE", "-fvisibility=protected", "-fno-stack-protector", "-fno-sanitize=all"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
     # A kernel uses no x87 or SSE register (zig goes by -mcpu alone), and interrupts run on the stack they interrupt.
     *("-mcpu=x86_64-mmx-sse-sse2-x87+soft_float", "-mno-red-zone"),
@@ -38,7 +38,11 @@ _LARGEST = 16 << 20
 
 _IMAGES = {
     "minikernel": (
-        ("minikernel/entry.S", "minikernel/minikernel.c"),
+        (
+            *("minikernel/entry.S", "minikernel/kernel.h", "minikernel/main.c", "minikernel/apic.c"),
+            *("minikernel/console.c", "minikernel/mm.c", "minikernel/irq_work.c", "minikernel/multikernel.c"),
+            *("minikernel/handlers.c", "minikernel/work.c", "trampoline_64_bsp.S"),
+        ),
         "minikernel/minikernel.ld",
     ),
     "trampoline_64_bsp": (("trampoline_64_bsp.S",), "trampoline_64_bsp.ld"),
@@ -62,7 +66,7 @@ def build(sources: dict[str, str], linker_script: str, *, movable: bool = True) 
     """Assemble, compile and link.
 
     Args:
-        sources: file name (``.S`` or ``.c``) to text.
+        sources: file name (``.S``, ``.c`` or, to be included, ``.h``) to text.
         linker_script: the text of the linker script.
         movable: an ET_DYN image, which a loader may place anywhere; otherwise ET_EXEC.
 
@@ -79,6 +83,9 @@ def build(sources: dict[str, str], linker_script: str, *, movable: bool = True) 
         objects: list[str] = []
         for file, text in sources.items():
             (folder / file).write_text(text)
+        for file in sources:
+            if file.endswith(".h"):
+                continue
             objects.append(f"{Path(file).stem}-{len(objects)}.o")
             _zig(*_COMPILE, "-o", objects[-1], file, cwd=folder)
         _zig(*_LINK, *(_MOVABLE if movable else ()), "-T", "image.ld", "-o", "image.elf", *objects, cwd=folder)

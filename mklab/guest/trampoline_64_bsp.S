@@ -55,7 +55,6 @@ x86_trampoline_bsp_start:
 	/* 32-bit code: flat segments, page tables, long mode */
 	.org 0x05c
 	.code32
-	.globl startup_32
 startup_32:
 	movl	$0x18, %eax
 	movl	%eax, %ds
@@ -113,7 +112,6 @@ startup_32:
 	/* 64-bit code: the last mapping, and the jump */
 	.org 0x104
 	.code64
-	.globl startup_64
 startup_64:
 	movq	LOW(boot_params_phys_addr)(%rsi), %r15
 	movq	LOW(kernel_phys_addr)(%rsi), %r14

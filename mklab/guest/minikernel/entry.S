@@ -8,7 +8,29 @@
  */
 
 #define APIC_ID		0xfee00020
+#define MSR_APIC_BASE	0x1b
+#define MSR_X2APIC_ID	0x802
+#define MSR_EFER	0xc0000080
 #define STACK_SHIFT	11			/* 2 KiB for each CPU */
+
+/* RSP = the stack of this CPU, chosen by its physical id. Uses RAX, RCX, RDX. */
+	.macro	LOAD_STACK
+	movl	$MSR_APIC_BASE, %ecx
+	rdmsr
+	btl	$10, %eax			/* x2APIC mode: there is no page to read */
+	jc	1f
+	movl	$APIC_ID, %eax
+	movl	(%rax), %ecx
+	shrl	$24, %ecx
+	jmp	2f
+1:	movl	$MSR_X2APIC_ID, %ecx
+	rdmsr
+	movzbl	%al, %ecx
+2:	incl	%ecx
+	shll	$STACK_SHIFT, %ecx
+	leaq	stacks(%rip), %rsp
+	addq	%rcx, %rsp
+	.endm
 
 	.section .head.text, "ax"
 	.code64
@@ -16,26 +38,9 @@
 startup_64:
 	cli
 	movq	%rsi, boot_params(%rip)
-
+	LOAD_STACK
 	/* Page tables of our own: the trampoline's are wiped when it starts the next CPU (defect 6). */
-	leaq	page_tables(%rip), %rdi
-	leaq	0x1003(%rdi), %rax
-	movq	%rax, (%rdi)			/* PML4[0] -> PDPT */
-	leaq	0x1000(%rdi), %rdx
-	movl	$4, %ecx
-1:	addq	$0x1000, %rax
-	movq	%rax, (%rdx)			/* PDPT[0..3] -> directories */
-	addq	$8, %rdx
-	decl	%ecx
-	jnz	1b
-	leaq	0x2000(%rdi), %rdx
-	movl	$0x83, %eax			/* 2048 pages of 2 MiB: P, RW, PS */
-	movl	$2048, %ecx
-1:	movq	%rax, (%rdx)
-	addq	$0x200000, %rax
-	addq	$8, %rdx
-	decl	%ecx
-	jnz	1b
+	call	init_mem_mapping
 	xorl	%ebp, %ebp			/* the first CPU */
 	jmp	1f
 
@@ -43,15 +48,16 @@ startup_64:
 secondary_startup_64:
 	cli
 	movl	$1, %ebp
-1:	leaq	page_tables(%rip), %rax
+1:	movl	$MSR_EFER, %ecx
+	rdmsr
+	btsl	$11, %eax			/* NXE: data is not code */
+	wrmsr
+	movq	%cr0, %rax
+	btsl	$16, %eax			/* WP: text is not data, for the kernel too */
+	movq	%rax, %cr0
+	leaq	page_tables(%rip), %rax
 	movq	%rax, %cr3
-	movl	$APIC_ID, %eax
-	movl	(%rax), %ecx
-	shrl	$24, %ecx			/* the physical id chooses the stack */
-	incl	%ecx
-	shll	$STACK_SHIFT, %ecx
-	leaq	stacks(%rip), %rsp
-	addq	%rcx, %rsp
+	LOAD_STACK
 
 	leaq	gdt(%rip), %rax
 	movq	%rax, gdt_pointer + 2(%rip)
@@ -70,10 +76,24 @@ secondary_startup_64:
 	hlt
 
 	.text
-/* Interrupts: the frame is 40 bytes and nine registers 72, so the stack is aligned for the call. */
-	.macro	INTERRUPT name handler
-	.globl	\name
-\name:
+/* The compiler asks for these by name. */
+	.globl	memset
+memset:
+	movq	%rdi, %r8
+	movl	%esi, %eax
+	movq	%rdx, %rcx
+	rep stosb
+	movq	%r8, %rax
+	ret
+
+	.globl	memcpy
+memcpy:
+	movq	%rdi, %rax
+	movq	%rdx, %rcx
+	rep movsb
+	ret
+
+	.macro	PUSH_REGISTERS
 	pushq	%rax
 	pushq	%rcx
 	pushq	%rdx
@@ -84,7 +104,9 @@ secondary_startup_64:
 	pushq	%r10
 	pushq	%r11
 	cld
-	call	\handler
+	.endm
+
+	.macro	POP_REGISTERS
 	popq	%r11
 	popq	%r10
 	popq	%r9
@@ -94,37 +116,44 @@ secondary_startup_64:
 	popq	%rdx
 	popq	%rcx
 	popq	%rax
+	.endm
+
+/* Interrupts with a handler: the frame is 40 bytes and nine registers 72, so the stack is aligned for the call. */
+	.macro	INTERRUPT name handler
+	.globl	\name
+\name:
+	PUSH_REGISTERS
+	call	\handler
+	POP_REGISTERS
 	iretq
 	.endm
 
 	INTERRUPT asm_sysvec_multikernel sysvec_multikernel
 	INTERRUPT asm_sysvec_reschedule_ipi sysvec_reschedule_ipi
+	INTERRUPT asm_sysvec_irq_work sysvec_irq_work
 
-	.globl	asm_spurious
-asm_spurious:
-	iretq
-
-/* Exceptions: every stub pushes its vector over an error code; 16 bytes each. */
+/* All other vectors: a stub of 16 bytes for each pushes its number over an error code. */
 	.balign	16
-	.globl	exception_stubs
-exception_stubs:
+	.globl	entry_stubs
+entry_stubs:
 	vector = 0
-	.rept	32
+	.rept	256
 	.balign	16
 	.if	(vector != 8) && (vector < 10 || vector > 14) && (vector != 17)
 	pushq	$0
 	.endif
 	pushq	$vector
-	jmp	exception
+	jmp	1f
 	vector = vector + 1
 	.endr
-exception:
-	popq	%rdi				/* vector */
-	popq	%rsi				/* error code */
-	movq	(%rsp), %rdx			/* RIP */
-	andq	$-16, %rsp
-	call	die				/* does not return */
-	hlt
+1:	PUSH_REGISTERS				/* 56 and 72 bytes: aligned */
+	movq	72(%rsp), %rdi			/* vector */
+	movq	80(%rsp), %rsi			/* error code */
+	movq	88(%rsp), %rdx			/* RIP */
+	call	other_interrupt
+	POP_REGISTERS
+	addq	$16, %rsp
+	iretq
 
 	.section .data, "aw"
 	.balign	8
@@ -139,8 +168,6 @@ gdt_pointer:
 
 	.bss
 	.balign	4096
-page_tables:
-	.skip	6 * 4096
-	.globl	stacks
+	.globl stacks
 stacks:
 	.skip	256 << STACK_SHIFT
