@@ -35,7 +35,7 @@ def trampoline() -> Blob:
 
 @functools.cache
 def relocate_kernel() -> Blob:
-    """kexec's last code, ``relocate_kernel_64.S``: it fits into half a page."""
+    """The last code before a kexec's image, ``relocate_kernel_64.S``: it fits into half a page."""
     return _blob("relocate_kernel_64", ".relocate_kernel")
 
 

@@ -1,8 +1,8 @@
 """``kernel/kexec_core.c``: the pages of a kimage: control pages, source pages, and the list of entries that names them.
 
-An entry (``kimage_entry_t``) is an address with one of four bits: where the next source pages go (IND_DESTINATION), where
-the list goes on (IND_INDIRECTION), a page to be copied (IND_SOURCE), or the end (IND_DONE). ``relocate_kernel`` reads
-the list when the image is started. A multikernel image has none: its segments lie at their destinations already.
+An entry (``kimage_entry_t``) is an address with one of four bits: where the next source pages go (IND_DESTINATION),
+where the list goes on (IND_INDIRECTION), a page to be copied (IND_SOURCE), or the end (IND_DONE). ``relocate_kernel``
+reads the list when the image is started. A multikernel image has none: its segments are at their destinations already.
 """
 
 from collections.abc import Iterator

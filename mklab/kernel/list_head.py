@@ -1,4 +1,4 @@
-"""``include/linux/list.h``: doubly linked lists in guest RAM, and what is wrong with one that somebody has written over.
+"""``include/linux/list.h``: doubly linked lists in guest RAM, and what is wrong with one that was written over.
 
 A ``list_head`` is two pointers, ``next`` at 0 and ``prev`` at 8. Linux follows ``next`` wherever it leads; here every
 step is checked, as CONFIG_DEBUG_LIST checks insertion and removal (docs/fidelity.md).
@@ -102,7 +102,9 @@ class ListHead:
         while True:
             good = len(seen) - 1
             if node != self.paddr and node in seen:
-                raise ListCorruptionError(self.name, f"runs in a circle through {node:#x}, missing its head", node, good)
+                raise ListCorruptionError(
+                    self.name, f"runs in a circle through {node:#x}, missing its head", node, good
+                )
             self._check(node, good)
             if self._prev(node) != before:
                 why = f"is half linked at {node:#x}: its prev is {self._prev(node):#x}, not {before:#x}"

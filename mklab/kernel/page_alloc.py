@@ -1,4 +1,4 @@
-"""``mm/page_alloc.c``, as far as kexec needs it: free pages of the host, and a ``struct page`` for each, in guest RAM."""
+"""``mm/page_alloc.c``, as far as kexec needs it: free pages of the host, a ``struct page`` for each in guest RAM."""
 
 from mklab.errors import OopsError
 from mklab.kernel.kexec import PAGE_SIZE
