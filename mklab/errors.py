@@ -6,7 +6,7 @@ event and a :class:`mklab.machine.machine.Stop`. The classes here are for the re
 
 import errno as _errno
 
-__all__ = ["GuestBuildError", "ImageError", "KexecError", "MklabError", "require"]
+__all__ = ["GuestBuildError", "ImageError", "KexecError", "MklabError", "OopsError", "require"]
 
 
 class MklabError(Exception):
@@ -32,6 +32,10 @@ class KexecError(MklabError):
     def name(self) -> str:
         """The errno's symbol, for example ``"EINVAL"``."""
         return _errno.errorcode.get(self.errno, str(self.errno))
+
+
+class OopsError(MklabError):
+    """The modelled kernel faults in process context: the caller is killed, and the locks that it held stay held."""
 
 
 class ImageError(MklabError):

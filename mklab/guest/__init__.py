@@ -1,4 +1,4 @@
-"""Code that runs on the machine: the trampoline of RFC v1 and a minikernel, prebuilt."""
+"""Code that runs on the machine: the trampoline of RFC v1, kexec's relocate_kernel and a minikernel, prebuilt."""
 
 import functools
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-__all__ = ["Blob", "minikernel", "trampoline"]
+__all__ = ["Blob", "minikernel", "relocate_kernel", "trampoline"]
 
 _PREBUILT = Path(__file__).parent / "prebuilt"
 
@@ -30,8 +30,18 @@ def minikernel() -> bytes:
 @functools.cache
 def trampoline() -> Blob:
     """The multikernel trampoline, ``trampoline_64_bsp.S``: nine pages."""
-    elf = ELFFile(io.BytesIO((_PREBUILT / "trampoline_64_bsp.elf").read_bytes()))
-    code, table = elf.get_section_by_name(".x86_trampoline_bsp"), elf.get_section_by_name(".symtab")
+    return _blob("trampoline_64_bsp", ".x86_trampoline_bsp")
+
+
+@functools.cache
+def relocate_kernel() -> Blob:
+    """The last code before a kexec's image, ``relocate_kernel_64.S``: it fits into half a page."""
+    return _blob("relocate_kernel_64", ".relocate_kernel")
+
+
+def _blob(name: str, section: str) -> Blob:
+    elf = ELFFile(io.BytesIO((_PREBUILT / f"{name}.elf").read_bytes()))
+    code, table = elf.get_section_by_name(section), elf.get_section_by_name(".symtab")
     assert code is not None
     assert isinstance(table, SymbolTableSection)
     return Blob(code.data(), {symbol.name: symbol["st_value"] for symbol in table.iter_symbols() if symbol.name})

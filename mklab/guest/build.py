@@ -46,7 +46,10 @@ _IMAGES = {
         "minikernel/minikernel.ld",
     ),
     "trampoline_64_bsp": (("trampoline_64_bsp.S",), "trampoline_64_bsp.ld"),
+    "relocate_kernel_64": (("relocate_kernel_64.S",), "relocate_kernel_64.ld"),
 }
+_COPIED = ("trampoline_64_bsp", "relocate_kernel_64")
+"""Images whose bytes the host copies to where they run; they need no loader."""
 
 
 def _zig(*arguments: str, cwd: Path) -> None:
@@ -103,10 +106,9 @@ def build_all() -> dict[str, bytes]:
     files = {}
     for name, (sources, script) in _IMAGES.items():
         texts = {Path(source).name: (_HERE / source).read_text() for source in sources}
-        copied = name == "trampoline_64_bsp"
-        image = build(texts, (_HERE / script).read_text(), movable=not copied)
+        image = build(texts, (_HERE / script).read_text(), movable=name not in _COPIED)
         files[f"{name}.elf"] = image
-        files[f"{name}.lst"] = listing(image, copied).encode()
+        files[f"{name}.lst"] = listing(image, name == "trampoline_64_bsp").encode()
     return files
 
 

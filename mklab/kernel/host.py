@@ -14,11 +14,14 @@ from mklab.guest.abi import BOOT_INFO, CPU_WORK, NR_CPUS
 from mklab.kernel import kexec_elf
 from mklab.kernel.bootparam import E820_TYPE_RAM, BootParams
 from mklab.kernel.kexec import KEXEC_MULTIKERNEL, KexecSegment, LoadedImage
-from mklab.kernel.kexec_core import KexecLoad, MultikernelKexec
+from mklab.kernel.kexec_core import KernelKexec, MultikernelKexec, MultikernelKexecByEntry
+from mklab.kernel.kexec_syscall import KexecLoad
 from mklab.kernel.kimage import KimageList
 from mklab.kernel.layout import BOOT_PAGE_TABLES, BOOT_PARAMS, HOST_BASE, HOST_END, SHARED_MEMORY, TRAMPOLINE_BASE
 from mklab.kernel.multikernel import MK_PING, MessageObserver, MultikernelSendIpiData
+from mklab.kernel.panic import Panic
 from mklab.kernel.proc import proc_multikernel
+from mklab.kernel.reboot import LINUX_REBOOT_CMD_MULTIKERNEL, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, Reboot
 from mklab.kernel.smpboot import CpuDown, CpuUp, Kick
 from mklab.machine.machine import Machine, Stop
 from mklab.machine.ownership import Image
@@ -69,7 +72,11 @@ class Host:
         machine.functions.update(
             {
                 "kexec_load": KexecLoad(self),
+                "kernel_kexec": KernelKexec(self),
                 "multikernel_kexec": MultikernelKexec(self),
+                "multikernel_kexec_by_entry": MultikernelKexecByEntry(self),
+                "panic": Panic(self),
+                "reboot": Reboot(self),
                 "multikernel_send_ipi_data": MultikernelSendIpiData(self),
                 "cpu_up": CpuUp(self),
                 "cpu_down": CpuDown(self),
@@ -125,7 +132,7 @@ class Host:
     def kexec_load(
         self,
         entry: int,
-        segments: Sequence[KexecSegment],
+        segments: Sequence[KexecSegment] | None,
         flags: int = KEXEC_MULTIKERNEL,
         *,
         symbols: dict[str, int] | None = None,
@@ -136,17 +143,17 @@ class Host:
 
         Args:
             entry: physical address at which the image is entered.
-            segments: none unloads.
-            flags: KEXEC_MULTIKERNEL and perhaps others; plain kexec is not modelled yet.
+            segments: none unloads; None is a pointer that the kernel cannot read.
+            flags: KEXEC_MULTIKERNEL; 0 for an ordinary image, KEXEC_ON_CRASH for one that a panic enters.
             symbols: addresses in the image, for looking at it later; Linux does not know them.
             privileged: whether the caller has CAP_SYS_BOOT.
             via: the host CPU it is called on.
 
         Raises:
-            KexecError: Linux refuses, with its errno; the list and the memory are as before, but for pages copied.
+            KexecError: Linux refuses, with its errno; the list and the memory are as before, but for pages copied, and
+                for a crash image that was loaded before and is gone.
+            MklabError: the call died in the kernel; the locks it held stay held.
         """
-        if not flags & KEXEC_MULTIKERNEL:
-            raise ValueError(f"flags must have KEXEC_MULTIKERNEL ({KEXEC_MULTIKERNEL:#x}), not {flags!r}")
         self._finish(self._begin_load(entry, segments, flags, symbols or {}, privileged, via))
 
     def load(self, image: LoadedImage, flags: int = KEXEC_MULTIKERNEL) -> None:
@@ -162,7 +169,52 @@ class Host:
             KexecError: EBUSY: the CPU is online here, or another kexec call is under way; EINVAL: no image is loaded,
                 or there is no such CPU.
         """
-        self._finish(self.submit("multikernel_kexec", {"cpu": cpu}, via=via))
+        self.reboot(LINUX_REBOOT_CMD_MULTIKERNEL, cpu=cpu, via=via)
+
+    def multikernel_kexec_by_entry(self, cpu: int, entry: int, *, via: int = 0) -> None:
+        """Start the multikernel image that is entered at ``entry`` on ``cpu``.
+
+        No system call leads to this function of v1 (defect 21); here it can be called all the same.
+
+        Raises:
+            KexecError: as :meth:`multikernel_kexec`; EINVAL too where no image has that entry.
+        """
+        self._finish(self.submit("multikernel_kexec_by_entry", {"cpu": cpu, "entry": entry}, via=via))
+
+    def reboot(
+        self,
+        cmd: int,
+        *,
+        cpu: int | None = None,
+        magic1: int = LINUX_REBOOT_MAGIC1,
+        magic2: int = LINUX_REBOOT_MAGIC2,
+        privileged: bool = True,
+        via: int = 0,
+    ) -> None:
+        """The system call reboot(2).
+
+        Args:
+            cmd: LINUX_REBOOT_CMD_MULTIKERNEL, LINUX_REBOOT_CMD_KEXEC, or _CAD_ON and _CAD_OFF, which do nothing here.
+            cpu: what struct multikernel_boot_args says; None is a pointer that the kernel cannot read.
+            magic1, magic2: the numbers that the system call asks for.
+            privileged: whether the caller has CAP_SYS_BOOT.
+            via: the host CPU it is called on.
+
+        LINUX_REBOOT_CMD_KEXEC does not return in Linux. Here it does, as soon as the CPU stands at the first
+        instruction of relocate_kernel: the new kernel comes up while the machine runs on, and this host is gone.
+
+        Raises:
+            KexecError: EPERM, EINVAL, EFAULT, EBUSY.
+            MklabError: the call died in the kernel, or hangs.
+        """
+        numbers = {"magic1": magic1, "magic2": magic2, "cmd": cmd}
+        for name, number in numbers.items():
+            require(name, number, 0, (1 << 32) - 1, " (32 bits)")
+        self._finish(self.submit("reboot", {**numbers, "privileged": privileged, "cpu": cpu}, via=via))
+
+    def panic(self, reason: str, *, via: int = 0) -> None:
+        """The host panics on CPU ``via``: it enters the crash image, where one is loaded, or stops its CPUs."""
+        self._finish(self.submit("panic", {"reason": reason}, via=via))
 
     def multikernel_send_ipi_data(self, cpu: int, data: bytes, type: int = MK_PING, *, via: int = 0) -> None:  # noqa: A002
         """Let host CPU ``via`` send ``data`` to logical CPU ``cpu``: into its slot, then an IPI on vector 0xEA.
@@ -197,7 +249,10 @@ class Host:
             raise MklabError(self.machine.stopped.detail)
         if not self.cpu_online(via):
             raise ValueError(f"via must be a CPU that is online in the host, not {via!r}")
-        require("cpu", values.get("cpu", 0), -(1 << 31), (1 << 31) - 1, " (an int)")
+        if self.machine.cpus[via].owner not in (None, _NAME):
+            raise MklabError(f"CPU {via} runs {self.machine.cpus[via].owner} now, and the host on it no longer")
+        if values.get("cpu") is not None or function != "reboot":
+            require("cpu", values.get("cpu", 0), -(1 << 31), (1 << 31) - 1, " (an int)")
         require("type", values.get("type", 0), 0, (1 << 32) - 1, " (a u32)")
         require("entry", values.get("entry", 0), 0, (1 << 64) - 1, " (a u64)")
         first: str = self.machine.functions[function].first
@@ -210,13 +265,18 @@ class Host:
     def _begin_load(
         self,
         entry: int,
-        segments: Sequence[KexecSegment],
+        segments: Sequence[KexecSegment] | None,
         flags: int,
         symbols: dict[str, int],
         privileged: bool,
         via: int,
     ) -> Call:
-        values = {"entry": entry, "segments": self._describe(segments), "flags": flags}
+        require("flags", flags, 0, (1 << 64) - 1, " (an unsigned long)")
+        values = {
+            "entry": entry,
+            "segments": None if segments is None else self._describe(segments),
+            "flags": flags,
+        }
         return self.submit("kexec_load", values | {"privileged": privileged, "symbols": symbols}, via=via)
 
     def submit_message(self, cpu: int, data: bytes, type: int = MK_PING, *, via: int = 0) -> Call:  # noqa: A002
@@ -231,8 +291,15 @@ class Host:
         for one in segments:
             require("mem", one.mem, 0, (1 << 64) - 1, " (a u64)")
             require("memsz", one.memsz, 0, (1 << 64) - 1, " (a u64)")
+            require("readable", one.bufsz if one.readable is None else one.readable, 0, one.bufsz, " (bytes of buf)")
         return [
-            {"mem": one.mem, "memsz": one.memsz, "bufsz": one.bufsz, "sha256": keep(one.buf)["sha256"]}
+            {
+                "mem": one.mem,
+                "memsz": one.memsz,
+                "bufsz": one.bufsz,
+                "sha256": keep(one.buf)["sha256"],
+                "readable": one.readable,
+            }
             for one in segments
         ]
 
@@ -297,6 +364,20 @@ class Host:
     def write_trampoline(self, symbol: str, data: bytes) -> None:
         """Store ``data`` in the trampoline's copy below 1 MiB."""
         self.machine.memory.write(TRAMPOLINE_BASE + trampoline().symbols[symbol], data)
+
+    def kernel_write(self, paddr: int, data: bytes) -> None:
+        """Store ``data`` as the kernel's process context does; where there is no memory, nothing is stored."""
+        if self.machine.memory.contains(paddr, len(data)):
+            self.machine.memory.write(paddr, data)
+
+    def set_memory_x(self, paddr: int, pages: int) -> None:
+        """Let ``pages`` pages at ``paddr`` be executable. They are: the host maps all memory so."""
+
+    @property
+    def crashk_res(self) -> tuple[int, int] | None:
+        """The region that crashkernel= has reserved, ``[start, end)``, or None."""
+        start, end = self.kimages.state.get("crashk_start"), self.kimages.state.get("crashk_end")
+        return (start, end) if end else None
 
     def kexec_trylock(self, function: str) -> None:
         """Take kexec_lock.

@@ -10,12 +10,16 @@ __all__ = [
     "KEXEC_ARCH_DEFAULT",
     "KEXEC_ARCH_MASK",
     "KEXEC_ARCH_X86_64",
+    "KEXEC_CRASH_HOTPLUG_SUPPORT",
+    "KEXEC_DESTINATION_MEMORY_LIMIT",
     "KEXEC_MULTIKERNEL",
     "KEXEC_ON_CRASH",
+    "KEXEC_PRESERVE_CONTEXT",
     "KEXEC_SEGMENT_MAX",
     "KEXEC_TYPE_CRASH",
     "KEXEC_TYPE_DEFAULT",
     "KEXEC_TYPE_MULTIKERNEL",
+    "KEXEC_UPDATE_ELFCOREHDR",
     "PAGE_SIZE",
     "KexecSegment",
     "LoadedImage",
@@ -49,12 +53,15 @@ class KexecSegment:
         mem: physical destination address.
         memsz: bytes reserved at ``mem``; what ``buf`` does not fill is zeroed.
         name: what this segment is, for people (Linux has no such field).
+        readable: how many bytes of ``buf`` the kernel can read before it meets a page that is not mapped in the
+            caller's address space; None: all of them.
     """
 
     buf: bytes
     mem: int
     memsz: int
     name: str = ""
+    readable: int | None = None
 
     @property
     def bufsz(self) -> int:

@@ -1,54 +1,62 @@
-"""``kernel/kexec_core.c`` and ``kernel/kexec.c``: kexec_load with KEXEC_MULTIKERNEL, and multikernel_kexec (RFC v1)."""
+"""``kernel/kexec_core.c``: checking and loading segments, and starting what was loaded, by kexec or by a kick."""
 
 import errno
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mklab.errors import KexecError
+from mklab.errors import KexecError, OopsError
+from mklab.guest.abi import NR_CPUS
 from mklab.kernel.kexec import (
-    KEXEC_ARCH_DEFAULT,
-    KEXEC_ARCH_MASK,
-    KEXEC_ARCH_X86_64,
-    KEXEC_CRASH_HOTPLUG_SUPPORT,
     KEXEC_DESTINATION_MEMORY_LIMIT,
-    KEXEC_MULTIKERNEL,
-    KEXEC_ON_CRASH,
-    KEXEC_PRESERVE_CONTEXT,
-    KEXEC_SEGMENT_MAX,
+    KEXEC_TYPE_CRASH,
+    KEXEC_TYPE_DEFAULT,
     KEXEC_TYPE_MULTIKERNEL,
-    KEXEC_UPDATE_ELFCOREHDR,
     PAGE_SIZE,
 )
-from mklab.kernel.kimage import KIMAGE
+from mklab.kernel.kimage_pages import kimage_add_page, kimage_alloc_page
+from mklab.kernel.machine_kexec import MachineKexec
+from mklab.kernel.reboot import RebootCommand
 from mklab.kernel.smpboot import KICK_STEPS
-from mklab.kernel.steps import SteppedFunction
 from mklab.machine.layout import PHYSICAL_ADDRESS_BITS
-from mklab.machine.ownership import Image
 from mklab.machine.process import Call
+from mklab.structs import View
 
-__all__ = ["KexecLoad", "MultikernelKexec", "sanity_check_segment_list"]
+if TYPE_CHECKING:
+    from mklab.kernel.host import Host
 
-_FLAGS = (
-    KEXEC_ON_CRASH
-    | KEXEC_PRESERVE_CONTEXT
-    | KEXEC_UPDATE_ELFCOREHDR
-    | KEXEC_CRASH_HOTPLUG_SUPPORT
-    | KEXEC_MULTIKERNEL
-    | KEXEC_ARCH_MASK
-)
-_PAGES_A_STEP = 64
-_UNLOADED_AT_ONCE = 10
+__all__ = [
+    "KernelKexec",
+    "MultikernelKexec",
+    "MultikernelKexecByEntry",
+    "Segment",
+    "crash_region",
+    "kimage_load_page",
+    "sanity_check_segment_list",
+]
 
 Segment = dict[str, Any]
-"""``mem``, ``memsz``, ``bufsz`` in bytes, and ``sha256`` of the bytes to load, which the trace holds."""
+"""``mem``, ``memsz``, ``bufsz`` in bytes, ``sha256`` of the bytes to load, which the trace holds, and ``readable``, how
+many of them the caller has mapped (None: all)."""
 
 
-def sanity_check_segment_list(segments: Sequence[Segment], ram_bytes: int) -> None:
+def crash_region(crashk_res: tuple[int, int] | None) -> tuple[int, int]:
+    """First and last address of ``crashk_res``, as Linux has them: 0 and 0 where there is no such region."""
+    return (crashk_res[0], crashk_res[1] - 1) if crashk_res is not None else (0, 0)
+
+
+def sanity_check_segment_list(
+    segments: Sequence[Segment],
+    ram_bytes: int,
+    kind: int = KEXEC_TYPE_MULTIKERNEL,
+    crashk_res: tuple[int, int] | None = None,
+) -> None:
     """The checks of Linux's function of that name, in its order.
 
     Args:
         segments: what kexec_load was given.
         ram_bytes: all RAM of the machine.
+        kind: the image's type.
+        crashk_res: the region for crash images, ``[start, end)``, or None.
 
     Raises:
         KexecError: EADDRNOTAVAIL or EINVAL.
@@ -75,136 +83,108 @@ def sanity_check_segment_list(segments: Sequence[Segment], ram_bytes: int) -> No
     half = ram_bytes // PAGE_SIZE // 2
     total = 0
     for index, segment in enumerate(segments):
-        pages = -(-segment["memsz"] // PAGE_SIZE)
+        pages = segment["memsz"] // PAGE_SIZE
         total += pages
         if pages > half:
             refuse(errno.EINVAL, f"segment {index} takes {pages} pages, more than half of RAM ({half})")
     if total > half:
         refuse(errno.EINVAL, f"the segments take {total} pages, more than half of RAM ({half})")
+    if kind == KEXEC_TYPE_CRASH:
+        first, last = crash_region(crashk_res)
+        for index, segment in enumerate(segments):
+            # For an empty segment at 0 the last byte is the end of the address space, as in Linux.
+            if segment["mem"] < first or (segment["mem"] + segment["memsz"] - 1) % (1 << 64) > last:
+                why = (
+                    f"segment {index} at {segment['mem']:#x} is not within the crashkernel region {first:#x}-{last:#x}"
+                )
+                refuse(errno.EADDRNOTAVAIL, why)
 
 
-class KexecLoad(SteppedFunction):
-    """kexec_load(2): each segment goes to its destination at load time, a page at a time (v1).
+def kimage_load_page(host: "Host", image: View, segment: Segment, page: int) -> None:
+    """One page of ``kimage_load_segment``: of an ordinary image into a source page, of others into its destination.
 
-    ``call.values``: ``entry``, ``segments``, ``flags``, ``privileged``, ``symbols`` (for observation only).
+    Raises:
+        KexecError: ENOMEM, no page is free, or the CPU has no such address; EFAULT, the caller's buffer is not mapped
+            there: then the page holds what could be read, and zeros.
+        OopsError: the host may not write there.
     """
+    where = segment["mem"] + page * PAGE_SIZE
+    data = host.machine.trace.blobs[segment["sha256"]] if segment["bufsz"] else b""
+    wanted = data[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
+    readable = len(data) if segment["readable"] is None else segment["readable"]
+    copied = wanted[: max(0, readable - page * PAGE_SIZE)]
+    # What copy_from_user cannot read it leaves zero, and so is the page behind the buffer.
+    _store_page(host, image, where, copied.ljust(PAGE_SIZE, b"\0"))
+    if len(copied) < len(wanted):
+        why = f"the buffer cannot be read from byte {page * PAGE_SIZE + len(copied)} on; the pages before it are loaded"
+        raise KexecError(errno.EFAULT, _LOADERS[image.get("type")], why)
 
-    def check(self, call: Call) -> str:
-        """kexec_load_check."""
-        flags, segments = call.values["flags"], call.values["segments"]
-        if not call.values["privileged"] or self.host.kimages.state.get("kexec_load_disabled"):
-            raise KexecError(
-                errno.EPERM, "kexec_load_check", "it takes CAP_SYS_BOOT, and kexec_load_disabled must be 0"
-            )
-        if flags & ~_FLAGS:
-            raise KexecError(errno.EINVAL, "kexec_load_check", f"unknown flags {flags & ~_FLAGS:#x}")
-        if len(segments) > KEXEC_SEGMENT_MAX:
-            why = f"{len(segments)} segments; at most {KEXEC_SEGMENT_MAX} are allowed"
-            raise KexecError(errno.EINVAL, "kexec_load_check", why)
-        if flags & KEXEC_ARCH_MASK not in (KEXEC_ARCH_DEFAULT, KEXEC_ARCH_X86_64):
-            why = f"the image is for architecture {flags >> 16}, this machine is x86-64 ({KEXEC_ARCH_X86_64 >> 16})"
-            raise KexecError(errno.EINVAL, "kexec_load", why)
-        if flags & KEXEC_ON_CRASH:
-            why = f"the entry {call.values['entry']:#x} lies outside the crash kernel's region, and this host has none"
-            raise KexecError(errno.EADDRNOTAVAIL, "kimage_alloc_init", why)
-        call.step = "lock"
-        return f"{len(segments)} segments, flags {flags:#x}"
+
+_LOADERS = {
+    KEXEC_TYPE_DEFAULT: "kimage_load_normal_segment",
+    KEXEC_TYPE_CRASH: "kimage_load_crash_segment",
+    KEXEC_TYPE_MULTIKERNEL: "kimage_load_multikernel_segment",
+}
+
+
+def _store_page(host: "Host", image: View, where: int, data: bytes) -> None:
+    if image.get("type") == KEXEC_TYPE_DEFAULT:
+        source = kimage_alloc_page(host.kimages, image, where)
+        if source is None or not kimage_add_page(host.kimages, image, source):
+            raise KexecError(errno.ENOMEM, "kimage_alloc_page", "the host has no free page left for the image")
+        host.kernel_write(source, data)
+        return
+    if image.get("type") == KEXEC_TYPE_MULTIKERNEL and where >> PHYSICAL_ADDRESS_BITS:
+        # memremap(MEMREMAP_WB), which is ioremap_cache where no RAM is known.
+        host.printk(f"ioremap: invalid physical address {where:x}")
+        host.printk(f"kexec_core: Failed to memremap memory at 0x{where:x}")
+        why = f"{where:#x} lies beyond the CPU's {PHYSICAL_ADDRESS_BITS} physical address bits"
+        raise KexecError(errno.ENOMEM, "kimage_load_multikernel_segment", why)
+    host.kernel_write(where, data)
+
+
+class KernelKexec(RebootCommand, MachineKexec):
+    """reboot(LINUX_REBOOT_CMD_KEXEC): kernel_kexec leaves this kernel for the ordinary image. It does not return."""
+
+    first = "lock"
 
     def lock(self, call: Call) -> str:
         """kexec_trylock."""
-        self.host.kexec_trylock("kexec_load")
-        call.step = "allocate" if call.values["segments"] else "unload"
+        self.host.kexec_trylock("kernel_kexec")
+        call.step = "choose"
         return "kexec_lock taken"
 
-    def allocate(self, call: Call) -> str:
-        """kimage_alloc_init: a kimage, once the segments have passed their checks."""
-        segments = call.values["segments"]
-        try:
-            sanity_check_segment_list(segments, self.host.machine.memory.size)
-        except KexecError:
+    def choose(self, call: Call) -> str:
+        """kexec_image, the compatibility pointer."""
+        image = self.host.kimages.compat_pointer(KEXEC_TYPE_DEFAULT)
+        if image is None:
             self.host.kexec_unlock()
-            raise
-        state = self.host.kimages.state
-        state.set("kernels", state.get("kernels") + 1)
-        image = self.host.kimages.allocate()
-        image.set("start", call.values["entry"])
-        image.set("nr_segments", len(segments))
-        image.set("type", KEXEC_TYPE_MULTIKERNEL)
-        image.set("id", state.get("kernels"))
-        for index, segment in enumerate(segments):
-            for part, name in enumerate(("bufsz", "mem", "memsz"), start=1):
-                image.set("segment", segment[name], 4 * index + part)
-        call.values |= {"image": image.paddr, "segment": 0, "page": 0}
-        call.step = "copy"
-        return f"kimage at {image.paddr:#x}"
+            raise KexecError(errno.EINVAL, "kernel_kexec", "no ordinary image is loaded; call kexec_load with flags 0")
+        call.values["image"] = image.paddr
+        call.step = "migrate"
+        return f"kernel {image.get('id')}, entry {image.get('start'):#x}"
 
-    def copy(self, call: Call) -> str:
-        """kimage_load_multikernel_segment: straight to the destination, whoever uses it."""
-        index, first = call.values["segment"], call.values["page"]
-        segment = call.values["segments"][index]
-        machine = self.host.machine
-        if first == 0:
-            self.host.printk(
-                f"kexec_core: Loading multikernel segment: mem=0x{segment['mem']:x}, memsz=0x{segment['memsz']}, "
-                f"buf=0x0000000000000000, bufsz=0x{segment['bufsz']}"
-            )
-        pages = segment["memsz"] // PAGE_SIZE
-        last = min(first + _PAGES_A_STEP, pages)
-        if segment["mem"] + segment["memsz"] > 1 << PHYSICAL_ADDRESS_BITS:
-            self.host.kexec_unlock()
-            why = f"segment {index} lies beyond the CPU's {PHYSICAL_ADDRESS_BITS} physical address bits"
-            raise KexecError(errno.ENOMEM, "kimage_load_multikernel_segment", why)
-        data = machine.trace.blobs[segment["sha256"]] if segment["bufsz"] else b""
-        for page in range(first, last):
-            where = segment["mem"] + page * PAGE_SIZE
-            # Memory beyond the end of RAM is accepted, as Linux does; the stores go nowhere.
-            if machine.memory.contains(where, PAGE_SIZE):
-                machine.memory.write(where, data[page * PAGE_SIZE : (page + 1) * PAGE_SIZE].ljust(PAGE_SIZE, b"\0"))
-        call.values["page"] = last
-        if last == pages:
-            call.values |= {"segment": index + 1, "page": 0}
-            call.step = "copy" if index + 1 < len(call.values["segments"]) else "add"
-        return f"segment {index}: pages {first} to {last} of {pages} at {segment['mem']:#x}"
-
-    def add(self, call: Call) -> str:
-        """kimage_add_to_list."""
-        image = KIMAGE(self.host.machine.memory, call.values["image"])
-        self.host.kimages.add_tail(image)
-        entry = image.get("start")
-        self.host.printk(f"kexec: Added multikernel image to list (entry: 0x{entry:x})")
-        ranges = [[segment["mem"], segment["mem"] + segment["memsz"]] for segment in call.values["segments"]]
-        name = f"kernel {image.get('id')}"
-        self.host.machine.add_image(Image(name, ranges, entry, dict(call.values["symbols"])))
-        call.step = "unlock"
-        return f"{name} is in kexec_image_list"
-
-    def unload(self, call: Call) -> str:
-        """nr_segments 0: at most ten images go; kernels that run go on (defect 23)."""
-        images = [image for image, _ in zip(self.host.kimages, range(_UNLOADED_AT_ONCE), strict=False)]
-        for image in images:
-            self.host.kimages.remove(image)
-        self.host.printk(f"kexec: Unloaded {len(images)} multikernel images")
-        call.step = "unlock"
-        return f"{len(images)} images left the list"
-
-    def unlock(self, call: Call) -> str:
-        """kexec_unlock, and back to user space."""
-        self.host.kexec_unlock()
-        call.step = ""
-        return "kexec_lock released; returns 0"
+    def migrate(self, call: Call) -> str:
+        """migrate_to_reboot_cpu: CPU 0, if it is there."""
+        if self.host.cpu_online(0):
+            call.cpu = 0
+        self.host.printk("kexec_core: Starting new kernel")
+        call.values["then"] = "lapic_shutdown"
+        call.step = "stop_other_cpus"
+        return f"on CPU {call.cpu}"
 
 
-class MultikernelKexec(SteppedFunction):
+class MultikernelKexec(RebootCommand):
     """reboot(LINUX_REBOOT_CMD_MULTIKERNEL): multikernel_kexec(cpu), then the kick. ``call.values``: ``cpu``."""
 
     def check(self, call: Call) -> str:
         """The CPU must be offline here; asked before any lock is taken (defect 18)."""
         cpu = call.values["cpu"]
-        self.host.printk(f"kexec_core: multikernel kexec: cpu {cpu}")
+        self.host.printk(self._announcement(call))
         if cpu < 0:
-            # Linux passes the number to cpu_online() unchecked and oopses (defect 17): docs/fidelity.md.
-            raise KexecError(errno.EINVAL, "multikernel_kexec", f"there is no CPU {cpu}")
-        if self.host.cpu_online(cpu):
+            raise OopsError(f"page fault in {call.function}: cpu_online({cpu}) reads far outside the mask (defect 17)")
+        # Behind the mask of NR_CPUS bits another variable lies, cpu_smt_num_threads = 1 (defect 17).
+        if self.host.cpu_online(cpu) or cpu == NR_CPUS:
             self.host.printk("kexec_core: The CPU is currently running with this kernel instance.")
             why = f"CPU {cpu} is online in the host; take it offline first: host.cpu_down({cpu})"
             raise KexecError(errno.EBUSY, "multikernel_kexec", why)
@@ -218,25 +198,58 @@ class MultikernelKexec(SteppedFunction):
         return "kexec_lock taken"
 
     def choose(self, call: Call) -> str:
-        """kimage_find_by_type: always the oldest multikernel image (defect 21)."""
-        image = self.host.kimages.find_by_type()
-        if image is None:
-            self.host.printk("kexec_core: No multikernel image loaded")
-            self.host.kexec_unlock()
-            raise KexecError(errno.EINVAL, "multikernel_kexec", "no multikernel image is loaded; call kexec_load first")
+        """The image, or -EINVAL."""
+        image = self._find(call)
         call.values |= {"start": image.get("start"), "image": image.paddr}
-        self.host.printk(f"kexec_core: Found multikernel image with entry point: 0x{image.get('start'):x}")
         call.step = "kick"
         return f"kernel {image.get('id')}, entry {image.get('start'):#x}"
 
-    def step(self, call: Call) -> str:
+    def _announcement(self, call: Call) -> str:
+        return f"kexec_core: multikernel kexec: cpu {call.values['cpu']}"
+
+    def _find(self, _call: Call) -> View:
+        """kimage_find_by_type: always the oldest multikernel image (defect 21)."""
+        image = self.host.kimages.find_by_type(KEXEC_TYPE_MULTIKERNEL)
+        if image is None:
+            self._none(
+                "kexec_core: No multikernel image loaded", "no multikernel image is loaded; call kexec_load first"
+            )
+        self.host.printk(f"kexec_core: Found multikernel image with entry point: 0x{image.get('start'):x}")
+        return image
+
+    def _none(self, line: str, why: str) -> NoReturn:
+        self.host.printk(line)
+        self.host.kexec_unlock()
+        raise KexecError(errno.EINVAL, "multikernel_kexec", why)
+
+    def perform(self, call: Call) -> str:
         """Perform one step, of the kick too."""
         if call.step in KICK_STEPS:
             return self.host.kick.step(call)
-        return super().step(call)
+        return super().perform(call)
 
     def unlock(self, call: Call) -> str:
         """kexec_unlock. Whether the CPU came up, nobody has asked (defect 4)."""
         self.host.kexec_unlock()
         call.step = ""
         return "kexec_lock released; returns 0"
+
+
+class MultikernelKexecByEntry(MultikernelKexec):
+    """multikernel_kexec_by_entry(cpu, entry): v1 has it, and no system call that leads to it (defect 21).
+
+    ``call.values``: ``cpu``, ``entry``.
+    """
+
+    def _announcement(self, call: Call) -> str:
+        return f"{super()._announcement(call)}, entry 0x{call.values['entry']:x}"
+
+    def _find(self, call: Call) -> View:
+        """kimage_find_multikernel_by_entry: of two with the same entry the older one (defect 22)."""
+        entry = call.values["entry"]
+        image = self.host.kimages.find_multikernel_by_entry(entry)
+        if image is None:
+            line = f"kexec_core: No multikernel image found with entry point 0x{entry:x}"
+            self._none(line, f"no multikernel image is entered at {entry:#x}")
+        self.host.printk(f"kexec_core: Using multikernel image with entry point: 0x{entry:x}")
+        return image

@@ -1,37 +1,57 @@
-"""The list of kimages, as it lies in the host's memory (RFC v1 patch 6/7; ``include/linux/list.h``).
+"""struct kimage and the list of kimages, as they lie in the host's memory (RFC v1 patch 6/7).
 
 Nothing here is kept in Python: whoever writes into that memory, a rogue guest too, changes the list.
 """
 
 from collections.abc import Iterator
 
-from mklab.errors import MklabError
-from mklab.kernel.kexec import KEXEC_SEGMENT_MAX, KEXEC_TYPE_MULTIKERNEL
-from mklab.kernel.layout import HOST_DATA
+from mklab.kernel.kexec import KEXEC_SEGMENT_MAX, KEXEC_TYPE_CRASH, KEXEC_TYPE_DEFAULT, KEXEC_TYPE_MULTIKERNEL
+from mklab.kernel.layout import HOST_DATA, MEM_MAP
+from mklab.kernel.list_head import ListCorruptionError, ListHead
+from mklab.kernel.page_alloc import PageAllocator
 from mklab.machine.memory import PhysicalMemory
 from mklab.structs import Field, Struct, View
 
-__all__ = ["HOST_STATE", "KIMAGE", "KimageList", "ListCorruptionError"]
+__all__ = ["HOST_STATE", "KIMAGE", "NO_CONTROL_PAGE", "KimageList", "ListCorruptionError"]
 
 KIMAGE = Struct(
     "kimage",
-    Field("head", "u64"),
+    Field("head", "u64"),  # the first kimage_entry_t: an address and IND_ bits
+    Field("entry", "u64"),  # where the next one goes ...
+    Field("last_entry", "u64"),  # ... and the last place in that page
     Field("start", "u64"),
+    Field("control_code_page", "u64"),  # physical address; Linux has the struct page's
+    Field("swap_page", "u64"),
     Field("nr_segments", "u64"),
     Field("segment", "u64", 4 * KEXEC_SEGMENT_MAX),  # buf, bufsz, mem, memsz of each
-    Field("type", "u32"),
+    Field("control_pages", "u64", 2),  # list_heads of struct page
+    Field("dest_pages", "u64", 2),
+    Field("unusable_pages", "u64", 2),
+    Field("control_page", "u64"),
+    Field("type", "u32"),  # bit fields of one word in Linux
+    Field("preserve_context", "u32"),
+    Field("file_mode", "u32"),
     Field("id", "u32"),  # of the kernel, for people: v1 has no such field
     Field("list_next", "u64"),
     Field("list_prev", "u64"),
 )
-"""``struct kimage``, the fields that a multikernel image uses."""
+"""``struct kimage`` (include/linux/kexec.h), without what only kexec_file_load uses."""
+
+NO_CONTROL_PAGE = (1 << 64) - 1
+"""``kimage.control_page`` of an image that is not for a crash."""
 
 HOST_STATE = Struct(
     "host_state",
     Field("list_next", "u64"),  # kexec_image_list
     Field("list_prev", "u64"),
+    Field("kexec_image", "u64"),  # the two pointers that were there before the list
+    Field("kexec_crash_image", "u64"),
     Field("kexec_lock", "u32"),
     Field("kexec_load_disabled", "u32"),
+    Field("system_transition_mutex", "u32"),
+    Field("config_kexec_jump", "u32"),  # CONFIG_KEXEC_JUMP: how the host was built (defect 20)
+    Field("crashk_start", "u64"),  # crashk_res: the region of crashkernel=, [start, end); 0 and 0 without one
+    Field("crashk_end", "u64"),
     Field("allocated", "u64"),  # end of what kzalloc() handed out
     Field("kernels", "u64"),  # how many images were ever loaded
 )
@@ -40,13 +60,11 @@ HOST_STATE = Struct(
 _NODE_SPACING = 0x300
 _HEAP = HOST_DATA + 0x1000
 
-
-class ListCorruptionError(MklabError):
-    """The list in guest RAM is not one: a cycle that misses the head, or a pointer to no memory."""
+_POINTERS = {KEXEC_TYPE_DEFAULT: "kexec_image", KEXEC_TYPE_CRASH: "kexec_crash_image"}
 
 
 class KimageList:
-    """kexec_image_list and what hangs in it.
+    """kexec_image_list, what hangs in it, and the pages it is made of.
 
     Args:
         memory: the machine's RAM.
@@ -55,69 +73,96 @@ class KimageList:
     def __init__(self, memory: PhysicalMemory) -> None:
         self.memory = memory
         self.state = HOST_STATE(memory, HOST_DATA)
+        self.pages = PageAllocator(memory)
+        self.list = ListHead(memory, HOST_DATA, "kexec_image_list", KIMAGE.offsets["list_next"], KIMAGE.size)
 
     @property
     def head(self) -> int:
         """Physical address of the list's head."""
-        return HOST_DATA
+        return self.list.paddr
 
     def initialise(self) -> None:
         """LIST_HEAD(kexec_image_list), no lock held, nothing allocated."""
         self.memory.write(HOST_DATA, bytes(HOST_STATE.size))
-        self.state.set("list_next", self.head)
-        self.state.set("list_prev", self.head)
+        self.list.initialise()
+        self.state.set("config_kexec_jump", 1)
         self.state.set("allocated", _HEAP)
+        self.pages.initialise()
 
-    def allocate(self) -> View:
-        """kzalloc() of a kimage; what was freed is not reused, so a stale pointer shows."""
+    def allocate(self) -> View | None:
+        """do_kimage_alloc_init; None where memory is used up.
+
+        What was freed is not handed out again, so that a stale pointer shows.
+        """
         paddr = self.state.get("allocated")
+        if paddr + _NODE_SPACING > MEM_MAP:
+            return None
         self.state.set("allocated", paddr + _NODE_SPACING)
         self.memory.write(paddr, bytes(_NODE_SPACING))
+        image = KIMAGE(self.memory, paddr)
+        image.set("entry", image.address("head"))
+        image.set("last_entry", image.address("head"))
+        image.set("control_page", NO_CONTROL_PAGE)
+        for name in ("control_pages", "dest_pages", "unusable_pages", "list_next"):
+            self.list.initialise_node(image.address(name))
+        return image
+
+    def at(self, paddr: int) -> View:
+        """The kimage at ``paddr``."""
         return KIMAGE(self.memory, paddr)
 
-    def add_tail(self, image: View) -> None:
-        """kimage_add_to_list: list_add_tail."""
-        node = self._node(image)
-        last = self.state.get("list_prev")
-        self._link(last, node)
-        self._link(node, self.head)
+    def add_to_list(self, image: View) -> None:
+        """kimage_add_to_list.
 
-    def remove(self, image: View) -> None:
-        """kimage_remove_from_list: list_del_init."""
-        self._link(image.get("list_prev"), image.get("list_next"))
-        node = self._node(image)
-        self._link(node, node)
+        Raises:
+            ListCorruptionError: the list's end is not one.
+        """
+        self.list.add_tail(image.address("list_next"))
+
+    def remove_from_list(self, image: View) -> None:
+        """kimage_remove_from_list; nothing happens to an image that is in no list.
+
+        Raises:
+            ListCorruptionError: the image's neighbours do not point to it.
+        """
+        node = image.address("list_next")
+        if not self.list.contains_only_itself(node):
+            self.list.remove(node)
 
     def __iter__(self) -> Iterator[View]:
         """The images, oldest first.
 
         Raises:
-            ListCorruptionError: the pointers lead nowhere, or round and round.
+            ListCorruptionError: the pointers lead nowhere, round and round, or not back.
         """
-        seen = {self.head}
-        node = self.state.get("list_next")
-        while node != self.head:
-            if node in seen:
-                raise ListCorruptionError(f"kexec_image_list runs in a circle through {node:#x} and misses its head")
-            seen.add(node)
-            image = KIMAGE(self.memory, node - KIMAGE.offsets["list_next"])
-            if not self.memory.contains(image.paddr, KIMAGE.size):
-                raise ListCorruptionError(f"kexec_image_list leads to {node:#x}, where there is no memory")
-            yield image
-            node = image.get("list_next")
+        for node in self.list:
+            yield self.at(node - KIMAGE.offsets["list_next"])
 
-    def find_by_type(self, kind: int = KEXEC_TYPE_MULTIKERNEL) -> View | None:
+    def find_by_type(self, kind: int) -> View | None:
         """kimage_find_by_type: the oldest image of that type."""
         return next((image for image in self if image.get("type") == kind), None)
 
-    @staticmethod
-    def _node(image: View) -> int:
-        return image.address("list_next")
+    def get_all_by_type(self, kind: int, max_count: int) -> list[View]:
+        """kimage_get_all_by_type: the oldest ``max_count`` images of that type."""
+        return [image for image in self if image.get("type") == kind][:max_count]
 
-    def _link(self, before: int, after: int) -> None:
-        """``before->next = after; after->prev = before``; a list_head is next, then prev."""
-        for pointer in (before, after):
-            if not self.memory.contains(pointer, 16):
-                raise ListCorruptionError(f"kexec_image_list leads to {pointer:#x}, where there is no memory")
-        self.memory.write(before, after.to_bytes(8, "little"))
-        self.memory.write(after + 8, before.to_bytes(8, "little"))
+    def find_multikernel_by_entry(self, entry: int) -> View | None:
+        """kimage_find_multikernel_by_entry: the oldest one that is entered there (defect 22)."""
+        return next((image for image in self._multikernel() if image.get("start") == entry), None)
+
+    def get_multikernel_by_index(self, index: int) -> View | None:
+        """kimage_get_multikernel_by_index: number ``index``, from 0, in the order of loading."""
+        return next((image for number, image in enumerate(self._multikernel()) if number == index), None)
+
+    def _multikernel(self) -> Iterator[View]:
+        return (image for image in self if image.get("type") == KEXEC_TYPE_MULTIKERNEL)
+
+    def compat_pointer(self, kind: int) -> View | None:
+        """What kexec_image (``kind`` KEXEC_TYPE_DEFAULT) or kexec_crash_image points to."""
+        paddr = self.state.get(_POINTERS[kind])
+        return self.at(paddr) if paddr else None
+
+    def update_compat_pointers(self, image: View | None, kind: int) -> None:
+        """kimage_update_compat_pointers; a multikernel image has no such pointer."""
+        if kind in _POINTERS:
+            self.state.set(_POINTERS[kind], image.paddr if image else 0)

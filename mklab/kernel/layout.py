@@ -3,11 +3,13 @@
 __all__ = [
     "BOOT_PAGE_TABLES",
     "BOOT_PARAMS",
+    "FREE_PAGES",
     "HOST_BASE",
     "HOST_DATA",
     "HOST_END",
     "INSTRUCTIONS_PER_MICROSECOND",
     "LOW_MEMORY_END",
+    "MEM_MAP",
     "SHARED_MEMORY",
     "TRAMPOLINE_BASE",
     "WARM_RESET_VECTOR",
@@ -33,6 +35,12 @@ HOST_BASE = 0x1000000
 
 HOST_DATA = 0x1A00000
 """The host's kimages and what else its process context keeps in memory."""
+
+MEM_MAP = HOST_DATA + 0xF8000
+"""The ``struct page`` of each of FREE_PAGES; the kimages end below."""
+
+FREE_PAGES = (0x1B00000, 0x1F00000)
+"""What the host has left to allocate: control pages and source pages of kexec images, from the first address on."""
 
 SHARED_MEMORY = 0x1FF8000
 """mk_shared_data, at the top of the host's memory: memblock allocates from the top."""

@@ -291,6 +291,13 @@ class Machine:
         """Let ``cpu`` enter a kernel with ``registers`` (see :func:`mklab.machine.power.entry_registers`)."""
         self.patch_registers(cpu, registers)
 
+    def jump(self, cpu: int, registers: Registers) -> None:
+        """Process context on ``cpu`` leaves its kernel for ``registers`` (kexec): it is nobody's until it enters one."""
+        self._check(cpu)
+        self.engine.set_registers(cpu, registers)
+        self.cpus[cpu].state = CpuState.RUNNING
+        self._observation.disown(self.cpus[cpu])
+
     def pause(self) -> None:
         """Stop the running CPU before its next instruction."""
         self.engine.stop()

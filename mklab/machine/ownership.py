@@ -116,7 +116,7 @@ class Observation:
                 return
 
     def disown(self, cpu: Cpu) -> None:
-        """INIT took ``cpu`` from its owner."""
+        """INIT took ``cpu`` from its owner, or its owner has jumped out of its own memory."""
         if cpu.owner is not None:
             cpu.owner = None
             self._machine.emit(OwnerChange, cpu.index, owner=None, planned=cpu.planned, address=0)
