@@ -11,6 +11,7 @@ __all__ = [
     "BOOT_FLAG",
     "E820_MAX_ENTRIES_ZEROPAGE",
     "E820_TYPE_RAM",
+    "E820_TYPE_RESERVED",
     "HDRS",
     "HDR_OFFSET",
     "KASLR_FLAG",
@@ -52,7 +53,7 @@ XLOADFLAGS = {
     1 << 6: "XLF_5LEVEL_ENABLED",
 }
 
-E820_TYPE_RAM = 1
+E820_TYPE_RAM, E820_TYPE_RESERVED = 1, 2
 E820_MAX_ENTRIES_ZEROPAGE = 128
 
 E820Range = tuple[int, int, int]

@@ -81,11 +81,18 @@ class KimageList:
         """Physical address of the list's head."""
         return self.list.paddr
 
-    def initialise(self) -> None:
-        """LIST_HEAD(kexec_image_list), no lock held, nothing allocated."""
+    def initialise(self, crashk_res: tuple[int, int] | None = None) -> None:
+        """LIST_HEAD(kexec_image_list), no lock held, nothing allocated.
+
+        Args:
+            crashk_res: the region of crashkernel=, ``[start, end)``, or None.
+        """
         self.memory.write(HOST_DATA, bytes(HOST_STATE.size))
         self.list.initialise()
         self.state.set("config_kexec_jump", 1)
+        start, end = crashk_res or (0, 0)
+        self.state.set("crashk_start", start)
+        self.state.set("crashk_end", end)
         self.state.set("allocated", _HEAP)
         self.pages.initialise()
 

@@ -3,6 +3,7 @@
 __all__ = [
     "BOOT_PAGE_TABLES",
     "BOOT_PARAMS",
+    "COMMAND_LINE",
     "FREE_PAGES",
     "HOST_BASE",
     "HOST_DATA",
@@ -13,6 +14,7 @@ __all__ = [
     "SHARED_MEMORY",
     "TRAMPOLINE_BASE",
     "WARM_RESET_VECTOR",
+    "WINDOW",
 ]
 
 BOOT_PARAMS = 0x13000
@@ -42,11 +44,17 @@ MEM_MAP = HOST_DATA + 0xF8000
 FREE_PAGES = (0x1B00000, 0x1F00000)
 """What the host has left to allocate: control pages and source pages of kexec images, from the first address on."""
 
-SHARED_MEMORY = 0x1FF8000
-"""mk_shared_data, at the top of the host's memory: memblock allocates from the top."""
+SHARED_MEMORY = 0x1FFA000
+"""mk_shared_data, where the host's memblock finds 21504 bytes: at the top. The kernels it loads are told."""
 
 HOST_END = 0x2000000
 """Memory from here on is left to spawned kernels, as the host's ``memmap=`` would."""
+
+WINDOW = 0x1000000
+"""Bytes of memory that a spawned minikernel takes for its own, unless it is told otherwise."""
+
+COMMAND_LINE = 0x20000
+"""The host's command line, where its boot loader has put it."""
 
 INSTRUCTIONS_PER_MICROSECOND = 100
 """How fast virtual time goes in udelay(): a CPU of 100 MHz. Slow enough that a kick is over before the AP has left the

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from mklab.errors import KexecError
 from mklab.guest import relocate_kernel
-from mklab.guest.abi import RESCHEDULE_VECTOR, Work
+from mklab.guest.abi import RESCHEDULE_VECTOR, WorkState
 from mklab.kernel import apicdef
 from mklab.kernel.kexec import PAGE_SIZE
 from mklab.kernel.kimage_pages import destinations, kimage_alloc_control_pages
+from mklab.kernel.smpboot import leave_word
 from mklab.kernel.steps import SteppedFunction
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.ownership import Image
@@ -54,7 +55,7 @@ def machine_kexec_prepare(host: "Host", image: View) -> None:
         directory = _control_page(host, image)
         memory.write(upper + (gib & 511) * 8, (directory | _TABLE).to_bytes(8, "little"))
         memory.write(directory, struct.pack("<512Q", *((gib << 30 | i << 21) | _LARGE for i in range(512))))
-    host.set_memory_x(top + PAGE_SIZE, 1)
+    host.set_memory_x(top + PAGE_SIZE)
 
 
 def _control_page(host: "Host", image: View) -> int:
@@ -82,10 +83,9 @@ class MachineKexec(SteppedFunction):
         self._end_other_calls(call)
         others = self._others(call)
         for cpu in others:
-            self._leave_word(cpu)
+            leave_word(self.host, cpu)
         low = apicdef.APIC_DEST_ALLBUT | apicdef.APIC_INT_ASSERT | apicdef.APIC_DM_NMI
-        for paddr, value in apicdef.icr_write(low, 0):
-            self.host.machine.store(call.cpu, paddr, value)
+        self.host.icr_write(call.cpu, low, 0)
         call.step = "wait_stopped"
         return f"NMI to every other CPU; {others} are this kernel's"
 
@@ -96,7 +96,7 @@ class MachineKexec(SteppedFunction):
         if left and call.values["looks"] <= _PATIENCE:
             for cpu in left:
                 # A CPU that was about to finish other work has overwritten the word.
-                if self.host.cpu_work(cpu).get("state") != Work.QUEUED:
+                if self.host.cpu_work(cpu).get("state") != WorkState.QUEUED:
                     self._ask(call, cpu)
             self.sleep(call, 10)
             return f"CPUs {left} still run"
@@ -120,7 +120,8 @@ class MachineKexec(SteppedFunction):
         self.host.kernel_write(code, relocate_kernel().data)
         self._announce(image)
         registers = machine.registers(call.cpu)
-        registers.rip, registers.rflags = code, RFLAGS.ONE
+        # Linux's tables map the page where the kernel has it, too; here CR3 and RIP change at once.
+        registers.rip, registers.cr3, registers.rflags = code, tables, RFLAGS.ONE
         registers.rdi, registers.rsi, registers.rdx, registers.rcx = image.get("head"), code, image.get("start"), tables
         registers.idtr.limit = registers.gdtr.limit = 0
         machine.jump(call.cpu, registers)
@@ -139,17 +140,11 @@ class MachineKexec(SteppedFunction):
         cpus = range(len(self.host.machine.cpus))
         return [cpu for cpu in cpus if cpu != call.cpu and self.host.cpu_online(cpu)]
 
-    def _leave_word(self, cpu: int) -> None:
-        work = self.host.cpu_work(cpu)
-        work.set("function", Work.PLAY_DEAD)
-        work.set("state", Work.QUEUED)
-
     def _ask(self, call: Call, cpu: int) -> None:
-        self._leave_word(cpu)
+        leave_word(self.host, cpu)
         apicid = self.host.apicid(cpu)
         assert apicid is not None
-        for paddr, value in apicdef.icr_write(apicdef.APIC_DM_FIXED | RESCHEDULE_VECTOR, apicid):
-            self.host.machine.store(call.cpu, paddr, value)
+        self.host.icr_write(call.cpu, apicdef.APIC_DM_FIXED | RESCHEDULE_VECTOR, apicid)
 
     def _end_other_calls(self, call: Call) -> None:
         calls = self.host.machine.calls

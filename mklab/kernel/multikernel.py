@@ -1,13 +1,13 @@
 """``kernel/multikernel.c``: messages between kernels (RFC v1 patches 3 and 4).
 
-Sending and receiving is guest code, on the host's CPUs too (``mklab/guest/minikernel/minikernel.c``). Here is what
-process context adds: asking a host CPU to send, and telling the trace what lay in a slot when it mattered.
+Sending and receiving is guest code, on the host's CPUs too (``mklab/guest/minikernel/multikernel.c``). Here is what
+process context adds: asking a CPU to do it, and telling the trace what lay in a slot when it mattered.
 """
 
 from typing import TYPE_CHECKING
 
 from mklab.errors import KexecError
-from mklab.guest.abi import MK_IPI_DATA, MK_MAX_DATA_SIZE, MULTIKERNEL_VECTOR, RESCHEDULE_VECTOR, Work
+from mklab.guest.abi import MK_IPI_DATA, MK_MAX_DATA_SIZE, MULTIKERNEL_VECTOR, RESCHEDULE_VECTOR, Work, WorkState
 from mklab.kernel import apicdef
 from mklab.kernel.layout import SHARED_MEMORY
 from mklab.kernel.steps import SteppedFunction
@@ -17,16 +17,17 @@ from mklab.trace import Message, MessageTaken
 if TYPE_CHECKING:
     from mklab.machine.machine import Machine
 
-__all__ = ["MK_PING", "MK_PONG", "MessageObserver", "MultikernelSendIpiData"]
+__all__ = ["GuestWork", "MessageObserver", "MultikernelSendIpiData"]
 
-MK_PING, MK_PONG = 1, 2
-"""Message types that the minikernel knows: a ping is answered with the same bytes, as a pong."""
+_POINTERS = (Work.REGISTER_HANDLER, Work.RECEIVE_MAP_PAGE)
+"""What returns a pointer, which as a signed number looks like an errno where it lies high."""
 
 
-class MultikernelSendIpiData(SteppedFunction):
-    """multikernel_send_ipi_data, carried out by the guest code of the host CPU ``call.cpu``.
+class GuestWork(SteppedFunction):
+    """Something that the guest code of CPU ``call.cpu`` does for process context (``minikernel/work.c``).
 
-    ``call.values``: ``cpu``, ``data`` (hex), ``size``, ``type``.
+    ``call.values``: ``kernel``, ``via`` (the CPU's logical number), ``work``, ``args``, ``data`` (hex). Afterwards
+    ``args`` and ``data`` are what the guest has left there.
     """
 
     first = "request"
@@ -34,37 +35,74 @@ class MultikernelSendIpiData(SteppedFunction):
     def request(self, call: Call) -> str:
         """Leave the arguments where the CPU looks for work."""
         values = call.values
-        work = self.host.cpu_work(call.cpu)
-        if work.get("state") != Work.EMPTY:
+        work = self.kernel(call).cpu_work(values["via"])
+        if work.get("state") != WorkState.EMPTY:
             return self.poll(call, f"CPU {call.cpu} has other work and does not finish it")
-        work.set("function", Work.SEND_IPI_DATA)
-        for index, value in enumerate((values["cpu"] & 0xFFFFFFFF, values["size"], values["type"])):
-            work.set("args", value, index)
-        work.set_bytes("data", bytes.fromhex(values["data"])[:MK_MAX_DATA_SIZE])
-        work.set("state", Work.QUEUED)
+        function, args, data = self.arguments(call)
+        work.set("function", function)
+        for index in range(8):
+            work.set("args", args[index] if index < len(args) else 0, index)
+        work.set_bytes("data", data[:MK_MAX_DATA_SIZE])
+        work.set("state", WorkState.QUEUED)
         call.step = "wake"
-        return f"to CPU {values['cpu']}, type {values['type']}, {values['size']} bytes"
+        return self.describe(call)
+
+    def arguments(self, call: Call) -> tuple[Work, list[int], bytes]:
+        """Function, arguments and data for the guest code."""
+        values = call.values
+        return Work(values["work"]), values["args"], bytes.fromhex(values["data"])
+
+    def describe(self, call: Call) -> str:
+        """What is asked, in words."""
+        return Work(call.values["work"]).name.lower()
 
     def wake(self, call: Call) -> str:
         """The CPU is idle, for this call runs on it: an IPI to itself ends its HLT."""
-        apicid = self.host.apicid(call.cpu)
+        kernel = self.kernel(call)
+        apicid = kernel.apicid(call.values["via"])
         assert apicid is not None
-        for paddr, value in apicdef.icr_write(apicdef.APIC_DM_FIXED | RESCHEDULE_VECTOR, apicid):
-            self.host.machine.store(call.cpu, paddr, value)
+        kernel.icr_write(call.cpu, apicdef.APIC_DM_FIXED | RESCHEDULE_VECTOR, apicid)
         call.step = "wait"
         return f"CPU {call.cpu} woken"
 
     def wait(self, call: Call) -> str:
         """Until the guest code has returned."""
-        work = self.host.cpu_work(call.cpu)
-        if work.get("state") != Work.DONE:
+        work = self.kernel(call).cpu_work(call.values["via"])
+        if work.get("state") != WorkState.DONE:
             return self.poll(call, f"CPU {call.cpu} does not answer")
-        work.set("state", Work.EMPTY)
+        work.set("state", WorkState.EMPTY)
         call.step, call.result = "", work.get("result")
-        if call.result < 0:
-            why = f"cpu {call.values['cpu']} or size {call.values['size']} is out of range"
-            raise KexecError(-call.result, "multikernel_send_ipi_data", why)
+        call.values |= {"args": [work.get("args", i) for i in range(8)], "data": work.get_bytes("data").hex()}
+        if call.result < 0 and call.values.get("work") not in _POINTERS:
+            raise KexecError(-call.result, call.function, self.refusal(call))
         return f"returns {call.result}"
+
+    def refusal(self, call: Call) -> str:
+        """Why the guest code may have refused, in words."""
+        return f"the guest code of {self.kernel(call).name} refuses {self.describe(call)}"
+
+
+class MultikernelSendIpiData(GuestWork):
+    """multikernel_send_ipi_data.
+
+    ``call.values``: ``kernel``, ``cpu``, ``data`` (hex), ``size``, ``type``, ``repeat``.
+    """
+
+    def arguments(self, call: Call) -> tuple[Work, list[int], bytes]:
+        """The call's own, in the order of the guest's."""
+        values = call.values
+        args = [values["cpu"] & 0xFFFFFFFF, values["size"], values["type"], values["repeat"]]
+        return Work.SEND_IPI_DATA, args, bytes.fromhex(values["data"])
+
+    def describe(self, call: Call) -> str:
+        """To whom, and what."""
+        return f"to CPU {call.values['cpu']}, type {call.values['type']}, {call.values['size']} bytes"
+
+    def refusal(self, call: Call) -> str:
+        """The two that v1 knows."""
+        if call.result == -12:
+            return "there is no message area: it could not be mapped"
+        return f"cpu {call.values['cpu']} or size {call.values['size']} is out of range"
 
 
 class MessageObserver:
@@ -75,10 +113,12 @@ class MessageObserver:
 
     def __call__(self, what: str, cpu: int, vector: int, sender: int | None) -> None:
         """``what`` is ``sent`` or ``delivered``; ``cpu`` the target."""
+        if vector != MULTIKERNEL_VECTOR:
+            return
         physical = self._machine.cpus[cpu].apic_id
         # The receiver does not check its number: from NR_CPUS on it reads what follows the area (defect 30).
-        slot = MK_IPI_DATA(self._machine.memory, SHARED_MEMORY + physical * MK_IPI_DATA.size)
-        if vector != MULTIKERNEL_VECTOR or not self._machine.memory.contains(slot.paddr, MK_IPI_DATA.size):
+        slot = MK_IPI_DATA(self._machine.memory, self._area(cpu) + physical * MK_IPI_DATA.size)
+        if not self._machine.memory.contains(slot.paddr, MK_IPI_DATA.size):
             return
         seen = {
             "slot": slot.paddr,
@@ -91,3 +131,11 @@ class MessageObserver:
             self._machine.emit(Message, sender, to_cpu=cpu, vector=vector, **seen)
         else:
             self._machine.emit(MessageTaken, cpu, **seen)
+
+    def _area(self, cpu: int) -> int:
+        """Where the kernel that owns ``cpu`` has its message area."""
+        image = self._machine.images.get(self._machine.cpus[cpu].owner or "host")
+        variable = image.symbols.get("mk_shared_phys") if image is not None else None
+        if variable is None or not self._machine.memory.contains(variable, 8):
+            return SHARED_MEMORY
+        return self._machine.memory.read_u64(variable) or SHARED_MEMORY

@@ -1,17 +1,28 @@
-"""``/proc/multikernel`` (RFC v1 patch 7/7), read from the list in guest RAM."""
+"""What reading the files in ``/proc`` gives that RFC v1 adds or touches."""
 
+from mklab.guest.abi import NR_CPUS
+from mklab.kernel.instance import Kernel
 from mklab.kernel.kexec import KEXEC_TYPE_CRASH, KEXEC_TYPE_DEFAULT, KEXEC_TYPE_MULTIKERNEL
 from mklab.kernel.kimage import KimageList
+from mklab.machine.layout import APIC_BASE, APIC_SIZE
 
-__all__ = ["TYPE_NAMES", "proc_multikernel"]
+__all__ = ["TYPE_NAMES", "proc_interrupts", "proc_iomem", "proc_multikernel"]
 
 TYPE_NAMES = {KEXEC_TYPE_DEFAULT: "default", KEXEC_TYPE_CRASH: "crash", KEXEC_TYPE_MULTIKERNEL: "multikernel"}
 
 _HEADER = "Type        Start Address   Segments\n----------  --------------  --------\n"
 
+_INTERRUPTS = (
+    ("SPU", "spurious", "Spurious interrupts"),
+    ("IWI", "irq_work", "IRQ work interrupts"),
+    ("RES", "reschedule", "Rescheduling interrupts"),
+    ("CAL", "call", "Function call interrupts"),
+)
+"""Rows of /proc/interrupts that the minikernel counts, in Linux's order (arch/x86/kernel/irq.c)."""
+
 
 def proc_multikernel(kimages: KimageList) -> str:
-    """What reading /proc/multikernel gives, byte for byte; "multikernel" overflows its column (defect 25).
+    """/proc/multikernel, byte for byte (patch 7/7); "multikernel" overflows its column (defect 25).
 
     Raises:
         ListCorruptionError: the list is broken; the kernel would oops or never return.
@@ -21,3 +32,34 @@ def proc_multikernel(kimages: KimageList) -> str:
         name = TYPE_NAMES.get(image.get("type"), "unknown")
         rows.append(f"{name:<10}  0x{image.get('start'):012x}  {image.get('nr_segments'):8d}\n")
     return _HEADER + ("".join(rows) or "No kimages loaded\n")
+
+
+def proc_iomem(kernel: Kernel, crashk_res: tuple[int, int] | None = None) -> str:
+    """/proc/iomem of a minikernel (kernel/resource.c): the trampoline has no line in it.
+
+    Args:
+        kernel: whose.
+        crashk_res: its region for a crash kernel, ``[start, end)``, or None.
+    """
+    memory = kernel.machine.memory
+    area = kernel.symbol("mk_shared_resource")
+    resources = [(start, end - 1, "System RAM") for start, end in kernel.memory_map]
+    resources.append((APIC_BASE, APIC_BASE + APIC_SIZE - 1, "Local APIC"))
+    resources.append((memory.read_u64(area), memory.read_u64(area + 8), "Multikernel Shared Memory"))
+    if crashk_res is not None:
+        resources.append((crashk_res[0], crashk_res[1] - 1, "Crash kernel"))
+    lines = []
+    for first, last, name in sorted(resources, key=lambda one: (one[0], -one[1])):
+        depth = sum(a <= first and last <= b and (a, b) != (first, last) for a, b, _ in resources)
+        lines.append(f"{'  ' * depth}{first:08x}-{last:08x} : {name}\n")
+    return "".join(lines)
+
+
+def proc_interrupts(kernel: Kernel) -> str:
+    """/proc/interrupts of a minikernel: vector 0xEA has no row of its own, it is counted as CAL (defect 40)."""
+    cpus = [cpu for cpu in range(NR_CPUS) if kernel.cpu_online(cpu)]
+    lines = ["     " + "".join(f"{f'CPU{cpu}':>10} " for cpu in cpus).rstrip() + "\n"]
+    for label, field, text in _INTERRUPTS:
+        counts = "".join(f"{kernel.irq_stat(cpu).get(field):10d} " for cpu in cpus)
+        lines.append(f"{label:>3}: {counts}  {text}\n")
+    return "".join(lines)

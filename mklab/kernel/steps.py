@@ -1,9 +1,10 @@
-"""Kernel functions of the host, advancing in named steps."""
+"""Kernel functions, advancing in named steps."""
 
 import errno
 from typing import TYPE_CHECKING
 
 from mklab.errors import KexecError
+from mklab.kernel.instance import Kernel
 from mklab.kernel.layout import INSTRUCTIONS_PER_MICROSECOND
 from mklab.machine.process import Call
 
@@ -34,6 +35,10 @@ class SteppedFunction:
         """Perform the step that ``call`` names."""
         detail: str = getattr(self, call.step)(call)
         return detail
+
+    def kernel(self, call: Call) -> Kernel:
+        """The kernel in whose process context ``call`` runs."""
+        return Kernel(self.host.machine, call.values.get("kernel", self.host.name))
 
     def sleep(self, call: Call, microseconds: int) -> None:
         """The next step comes ``microseconds`` of virtual time later (udelay)."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mklab.errors import KexecError, MklabError
+from mklab.guest.abi import MK_PING, MK_PONG
 from mklab.kernel.host import Host
 from mklab.kernel.layout import HOST_END
-from mklab.kernel.multikernel import MK_PING, MK_PONG
 from mklab.lab.exercise import Attempt, LimitedRoundRobin, Outcome, OutOfSlicesError, Verdict, attempt
 from mklab.machine.machine import Machine
 from mklab.recording import Ipi, Recording

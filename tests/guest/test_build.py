@@ -96,7 +96,7 @@ class TestImages:
             "mk_boot_info",
             "cpu_work",
             "cpu_online",
-            "irq_call_count",
+            "irq_stat",
             "secondary_startup_64",
             "sysvec_multikernel",
         }
