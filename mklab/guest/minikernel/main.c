@@ -115,6 +115,10 @@ static void no_irq_handler(u64 vector)
 
 void other_interrupt(u64 vector, u64 error, u64 rip)
 {
+	struct cpu_work *work = &cpu_work[physical_id() & 255];
+
+	if (vector == NMI_VECTOR && work->state == WORK_QUEUED && work->function == WORK_PLAY_DEAD)
+		return;				/* a crash stops the other CPUs so: the idle loop sees to it */
 	if (vector == NMI_VECTOR)
 		unknown_nmi_error();
 	else if (vector < FIRST_EXTERNAL_VECTOR)

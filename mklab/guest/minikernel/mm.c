@@ -49,6 +49,7 @@ static u64 *lookup_address(u64 linear, u32 level)
 		if (!(*entry & _PAGE_PRESENT)) {
 			if (++tables_used == TABLES)
 				panic("no page left for page tables");
+			memset(page_tables[tables_used], 0, PAGE_SIZE);
 			*entry = (u64)page_tables[tables_used] | _KERNPG_TABLE;
 		}
 		table = (u64 *)(*entry & ADDRESS);
@@ -86,7 +87,8 @@ static void map_direct(u64 start, u64 end)
 void init_mem_mapping(void)
 {
 	tables_used = 0;
-	memset(page_tables, 0, sizeof(page_tables));
+	memblock_reserved_count = 0;
+	memset(page_tables[0], 0, PAGE_SIZE);
 	for (u64 page = (u64)_text; page < (u64)_end; page += PAGE_SIZE)
 		map_page(page, page, in_text(page) ? __PAGE_KERNEL_ROX : __PAGE_KERNEL);
 	map_page(APIC_BASE, APIC_BASE, __PAGE_KERNEL_NOCACHE);

@@ -69,6 +69,9 @@ static int mk_shared_memory_init(void)
 
 void multikernel_init(void)
 {
+	/* A kernel that is started once more finds its variables as they were. */
+	mk_handlers = (void *)0;
+	memset(handlers, 0, sizeof(handlers));
 	if (mk_shared_memory_init() == 0) {
 		begin_line();
 		put("Multikernel IPI support initialized");
