@@ -169,6 +169,7 @@ class Host:
             KexecError: EBUSY: the CPU is online here, or another kexec call is under way; EINVAL: no image is loaded,
                 or there is no such CPU.
         """
+        require("cpu", cpu, -(1 << 31), (1 << 31) - 1, " (an int)")
         self.reboot(LINUX_REBOOT_CMD_MULTIKERNEL, cpu=cpu, via=via)
 
     def multikernel_kexec_by_entry(self, cpu: int, entry: int, *, via: int = 0) -> None:
@@ -191,7 +192,7 @@ class Host:
         privileged: bool = True,
         via: int = 0,
     ) -> None:
-        """The system call reboot(2).
+        """Let user space call reboot(2) on CPU ``via``.
 
         Args:
             cmd: LINUX_REBOOT_CMD_MULTIKERNEL, LINUX_REBOOT_CMD_KEXEC, or _CAD_ON and _CAD_OFF, which do nothing here.
