@@ -192,7 +192,7 @@ class Host:
         privileged: bool = True,
         via: int = 0,
     ) -> None:
-        """Let user space call reboot(2) on CPU ``via``.
+        """Call reboot as a process on CPU ``via`` does (man 2 reboot).
 
         Args:
             cmd: LINUX_REBOOT_CMD_MULTIKERNEL, LINUX_REBOOT_CMD_KEXEC, or _CAD_ON and _CAD_OFF, which do nothing here.

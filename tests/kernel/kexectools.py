@@ -6,7 +6,7 @@ from mklab.kernel.kimage import KIMAGE
 from mklab.kernel.layout import FREE_PAGES, HOST_DATA
 from mklab.trace import Printk
 
-__all__ = ["A", "B", "COUNTER", "HALT", "count", "count_at", "load", "memory", "one", "printed", "sound", "tables"]
+__all__ = ["COUNTER", "HALT", "A", "B", "count", "count_at", "load", "memory", "one", "printed", "sound", "tables"]
 
 A, B = 0x2000000, 0x2100000
 COUNTER = 0x800

@@ -3,7 +3,6 @@
 Ids such as b.1T are those of the observations. The machine here has 64 MiB of RAM instead of 512.
 """
 
-import errno
 import json
 
 import pytest
@@ -22,8 +21,8 @@ from mklab.kernel.layout import HOST_BASE
 from mklab.kernel.reboot import LINUX_REBOOT_CMD_MULTIKERNEL
 from mklab.machine import state
 from mklab.machine.machine import Machine
-from mklab.trace import Input, Printk
-from tests.kernel.kexectools import A, B, HALT, count, count_at, load, memory, one, printed, sound, tables
+from mklab.trace import Printk
+from tests.kernel.kexectools import HALT, A, B, count, count_at, load, memory, one, printed, sound, tables
 
 CRASH = (0x3000000, 0x3400000)
 MIB = 1 << 20
@@ -152,7 +151,8 @@ class TestAccepted:
         """b.ok: sizes are decimal behind 0x."""
         load(host, data=bytes(4096))
         assert printed(host) == [
-            "kexec_core: Loading multikernel segment: mem=0x2000000, memsz=0x4096, buf=0x0000000000000000, bufsz=0x4096",
+            "kexec_core: Loading multikernel segment: mem=0x2000000, memsz=0x4096, buf=0x0000000000000000, "
+            "bufsz=0x4096",
             "kexec: Added multikernel image to list (entry: 0x2000000)",
         ]
 
@@ -414,7 +414,7 @@ class TestCrashAndMultikernel:
         load(host, A, count())
         host.multikernel_kexec(2)
         host.machine.run(30_000)
-        with pytest.raises(MklabError, match="oopsed write-protecting the crashkernel region.*defect 24.*panicked"):
+        with pytest.raises(MklabError, match=r"oopsed write-protecting the crashkernel region.*defect 24.*panicked"):
             host.kexec_load(CRASH[0], one(CRASH[0], b"\xc3" * 16), MK | KEXEC_ON_CRASH)
         assert host.machine.memory.read(CRASH[0], 16) == b"\xc3" * 16
         assert printed(host)[-3:] == [
@@ -441,7 +441,6 @@ class TestCrashAndMultikernel:
 @pytest.mark.parametrize("flags", [MK, 0])
 def test_a_snapshot_between_any_two_steps(host: Host, flags: int) -> None:
     """Put through JSON into another machine, the call goes on there and ends with the same trace."""
-    host.machine.trace.of(Input)
     start = json.dumps(state.state(host.machine))
 
     def resume(data: str) -> Host:
