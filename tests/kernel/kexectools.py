@@ -13,9 +13,16 @@ COUNTER = 0x800
 HALT = b"\xfa\xf4\xeb\xfd"  # 1: cli; hlt; jmp 1b
 
 
-def count(step: int = 1) -> bytes:
-    """A payload that adds ``step`` to the word at its own beginning + COUNTER, for ever (addq; jmp)."""
-    return b"\x48\x83\x05" + (COUNTER - 8).to_bytes(4, "little") + bytes((step, 0xEB, 0xF6))
+def count(base: int, step: int = 1) -> bytes:
+    """A payload at ``base`` that adds ``step`` to the word at its own beginning + COUNTER, for ever.
+
+    It has page tables of its own, three pages behind its code: the trampoline's are wiped by the next kick (defect 6).
+    """
+    code = b"\xb8" + (base + 0x1000).to_bytes(4, "little") + b"\x0f\x22\xd8"  # mov $tables, %eax; mov %rax, %cr3
+    code += b"\x48\x83\x05" + (COUNTER - len(code) - 8).to_bytes(4, "little") + bytes((step, 0xEB, 0xF6))
+    tables = [(base + 0x2003).to_bytes(8, "little"), (base + 0x3003).to_bytes(8, "little")]
+    tables.append(b"".join((i << 21 | 0x83).to_bytes(8, "little") for i in range(512)))
+    return b"".join(page.ljust(0x1000, b"\0") for page in (code, *tables))
 
 
 def count_at(host: Host, base: int) -> int:
@@ -29,8 +36,8 @@ def one(mem: int = A, data: bytes = HALT, memsz: int = 0x1000) -> list[KexecSegm
 
 
 def load(host: Host, base: int = A, data: bytes = HALT, flags: int = KEXEC_MULTIKERNEL) -> None:
-    """kexec_load of one page, entered at its beginning."""
-    host.kexec_load(base, one(base, data), flags)
+    """kexec_load of ``data``, entered at its beginning."""
+    host.kexec_load(base, one(base, data, -(-len(data) // 0x1000) * 0x1000), flags)
 
 
 def printed(host: Host) -> list[str]:

@@ -299,7 +299,7 @@ class TestUnloading:
     def test_kernels_that_run_go_on(self, host: Host) -> None:
         """e.unload."""
         host.cpu_down(1)
-        load(host, data=count())
+        load(host, A, count(A))
         host.multikernel_kexec(1)
         host.machine.run(30_000)
         host.kexec_load(0, [])
@@ -411,7 +411,7 @@ class TestCrashAndMultikernel:
         """b.crashmk: the segment is copied; then there is no control page to leave writable. A child lives on."""
         crashkernel(host)
         host.cpu_down(2)
-        load(host, A, count())
+        load(host, A, count(A))
         host.multikernel_kexec(2)
         host.machine.run(30_000)
         with pytest.raises(MklabError, match=r"oopsed write-protecting the crashkernel region.*defect 24.*panicked"):

@@ -227,7 +227,7 @@ class TestKernelKexec:
     def test_a_spawned_kernel_runs_on(self, host: Host) -> None:
         """It is in nobody's mask of CPUs, so nobody stops it; the new kernel does not know about it."""
         host.cpu_down(2)
-        load(host, B, count())
+        load(host, B, count(B))
         host.multikernel_kexec(2)
         host.machine.run(30_000)
         load(host, A, flags=0)
@@ -369,7 +369,7 @@ class TestPanic:
     def test_one_without_an_idt_takes_all_with_it(self, crash: Host) -> None:
         """The NMI by shorthand reaches a payload that has only the trampoline's empty IDT (defect 9)."""
         crash.cpu_down(2)
-        load(crash, A, count())
+        load(crash, A, count(A))
         crash.multikernel_kexec(2)
         crash.machine.run(30_000)
         load(crash, CRASH[0], flags=KEXEC_ON_CRASH)
