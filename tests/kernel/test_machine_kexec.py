@@ -98,6 +98,18 @@ class TestTheList:
         assert read.indirections == 2
         assert [destination for _, destination in read.copies] == [A + i * PAGE for i in range(600)]
 
+    def test_a_source_moves_to_its_own_destination_where_that_is_free(self, host: Host) -> None:
+        """kimage_alloc_page: a page that some earlier source is to be copied to takes that source, and gives up its own."""
+        free = host.kimages.pages.free
+        where = FREE_PAGES[0] + 10 * PAGE
+        host.kexec_load(A, [KexecSegment(b"\x33" * PAGE, where, PAGE), KexecSegment(b"", A, 20 * PAGE)], 0)
+        image = only(host)
+        copies = Interpreter(host, image).copies
+        assert copies[0] == (where, where)
+        assert host.machine.memory.read(where, PAGE) == b"\x33" * PAGE
+        assert image.get("dest_pages") == image.address("dest_pages"), "none is set aside"
+        assert free - host.kimages.pages.free == 3 + 2 + 1 + 21
+
     def test_control_pages_are_a_list(self, host: Host) -> None:
         load(host, flags=0)
         image, pages = only(host), host.kimages.pages
@@ -247,9 +259,10 @@ class TestKernelKexec:
 
     def test_other_calls_end(self, host: Host) -> None:
         load(host, flags=0)
-        other = host.submit("multikernel_kexec_by_entry", {"cpu": -1 & 63, "entry": A}, via=1)
+        other = host.submit("cpu_down", {"cpu": 2}, via=1)
+        other.wake = 1 << 40  # it sleeps
         host.reboot(LINUX_REBOOT_CMD_KEXEC)
-        assert other.done
+        assert (other.done, other.reason) == (True, "its kernel was ended by kernel_kexec")
         assert host.machine.calls == []
 
     def test_the_old_host_cannot_be_called_any_more(self, host: Host) -> None:
