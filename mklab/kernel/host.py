@@ -212,7 +212,7 @@ class Host(Kernel):
         privileged: bool = True,
         via: int = 0,
     ) -> None:
-        """Call reboot(2).
+        """Call reboot as a process on CPU ``via`` does (man 2 reboot).
 
         Args:
             cmd: LINUX_REBOOT_CMD_MULTIKERNEL, LINUX_REBOOT_CMD_KEXEC, or _CAD_ON and _CAD_OFF, which do nothing here.

@@ -132,9 +132,7 @@ class KimageList:
         Raises:
             ListCorruptionError: the image's neighbours do not point to it.
         """
-        node = image.address("list_next")
-        if not self.list.contains_only_itself(node):
-            self.list.remove(node)
+        self.list.remove(image.address("list_next"))
 
     def __iter__(self) -> Iterator[View]:
         """The images, oldest first.

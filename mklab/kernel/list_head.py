@@ -55,10 +55,6 @@ class ListHead:
         """INIT_LIST_HEAD of a node: it is in no list."""
         self.memory.write(node, node.to_bytes(8, "little") * 2)
 
-    def contains_only_itself(self, node: int) -> bool:
-        """list_empty of a node (or of the head)."""
-        return self._next(node) == node
-
     def add_tail(self, node: int) -> None:
         """list_add_tail.
 
@@ -76,7 +72,7 @@ class ListHead:
         self._insert(node, self.paddr, self._next(self.paddr))
 
     def remove(self, node: int) -> None:
-        """list_del_init.
+        """list_del_init; nothing changes for a node that is in no list.
 
         Raises:
             ListCorruptionError: its neighbours do not point to it; nothing is written.

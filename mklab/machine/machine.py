@@ -292,7 +292,7 @@ class Machine:
         self.patch_registers(cpu, registers)
 
     def jump(self, cpu: int, registers: Registers) -> None:
-        """Process context on ``cpu`` leaves its kernel (kexec): the CPU is nobody's until it enters another one."""
+        """Process context on ``cpu`` jumps out of its kernel to ``registers``; it is nobody's until it enters one."""
         self._check(cpu)
         self.engine.set_registers(cpu, registers)
         self.cpus[cpu].state = CpuState.RUNNING

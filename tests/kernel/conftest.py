@@ -1,5 +1,6 @@
 """Sample images: ELF files linked by zig, and the smallest bzImage that kexec takes."""
 
+import json
 import os
 import struct
 import subprocess
@@ -8,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from mklab.kernel.host import Host
+from mklab.machine import state
+from mklab.machine.machine import Machine
 
 SOURCE = """
 .section .text, "ax"
@@ -98,3 +103,30 @@ def make_bzimage() -> Callable[..., bytes]:
         return bytes(image)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def booted_machine() -> str:
+    """The state of a machine of four CPUs and 64 MiB whose host has booted."""
+    machine = Machine(4)
+    Host(machine).boot()
+    return json.dumps(state.state(machine))
+
+
+@pytest.fixture(scope="session")
+def make_host(booted_machine: str) -> Callable[[], Host]:
+    """A function that gives a booted host on a machine of its own."""
+
+    def make() -> Host:
+        machine = Machine(4)
+        host = Host(machine)
+        state.restore(machine, json.loads(booted_machine))
+        return host
+
+    return make
+
+
+@pytest.fixture
+def host(make_host: Callable[[], Host]) -> Host:
+    """A booted host: four CPUs, 64 MiB; from 32 MiB on memory is for spawned kernels."""
+    return make_host()
