@@ -15,8 +15,6 @@ VECTORS = {base + 16 * word: (base, word) for base in (ISR, TMR, IRR) for word i
 """The eight doublewords of ISR, TMR and IRR: which register, and which of its words."""
 
 LVT_MASKED, LVT_PERIODIC = 1 << 16, 1 << 17
-LVT_READ_ONLY = 1 << 12 | 1 << 14
-"""Delivery status and remote IRR: the APIC's own, always 0 here; writing them is no error."""
 LVT_WRITABLE = {
     LVT_TIMER: LVT_PERIODIC | LVT_MASKED | 0xFF,
     LVT_THERMAL: LVT_MASKED | 0x7FF,
@@ -47,7 +45,8 @@ X2APIC_WRITABLE = {
     ESR: 0,
     # Bit 12 was the delivery status: Intel's CPUs ignore it (arch/x86/kvm/lapic.c, kvm_x2apic_icr_write).
     ICR_LOW: 0xFFFFFFFF << 32 | ICR_LOW_WRITABLE | 1 << 12,
-    **{entry: bits | LVT_READ_ONLY for entry, bits in LVT_WRITABLE.items()},
+    # Delivery status and, where there is a trigger mode, remote IRR are the APIC's own: always 0 here.
+    **{entry: bits | 1 << 12 | (1 << 14 if bits & 1 << 15 else 0) for entry, bits in LVT_WRITABLE.items()},
     TIMER_INITIAL: 0xFFFFFFFF,
     TIMER_DIVIDE: 0b1011,
     SELF_IPI: 0xFF,
