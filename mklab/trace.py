@@ -41,6 +41,7 @@ __all__ = [
     "Sipi",
     "Slice",
     "Step",
+    "TimerExpired",
     "Trace",
     "Woken",
 ]
@@ -227,11 +228,19 @@ class Accepted(Event):
 
 @dataclass(frozen=True, slots=True)
 class Lost(Event):
-    """An interrupt sent to ``cpu`` vanished; ``why`` says why. ``cpu`` None: no APIC has that id."""
+    """An interrupt sent to ``cpu`` vanished; ``why`` says why. ``cpu`` None: it was sent to no APIC."""
 
     from_cpu: int | None
     vector: int
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerExpired(Event):
+    """The timer of ``cpu``'s local APIC set ``vector`` in IRR; ``merged`` where the bit was set already."""
+
+    vector: int
+    merged: bool
 
 
 @dataclass(frozen=True, slots=True)

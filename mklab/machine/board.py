@@ -47,7 +47,9 @@ class Board:
 
     def __init__(self, machine: _Machine) -> None:
         self._machine = machine
-        self.apics = [lapic.LocalApic(cpu.apic_id, self._sender(cpu.index)) for cpu in machine.cpus]
+        self.apics = [
+            lapic.LocalApic(cpu.apic_id, self._sender(cpu.index), self.timestamp, cpu.bsp) for cpu in machine.cpus
+        ]
         self.commands: list[tuple[int, lapic.Icr]] = []
         self.reset_request = ""
         self._consoles: dict[str, Uart] = {}
