@@ -114,7 +114,7 @@ class Slice(Event):
         budget: instructions allowed; 0 for one step of a process-context call.
         executed: instructions begun.
         stop: why it ended: ``budget``, ``halt``, ``ipi``, ``call`` (a step was done), ``shutdown``, ``reset`` (of the
-            platform), ``asked`` (Ctrl-C).
+            platform), ``exit`` (through the debug exit), ``asked`` (Ctrl-C).
         registers: a digest of the CPU's general, control and segment registers at the end; not of SSE, x87 or MSRs.
     """
 

@@ -42,7 +42,7 @@ class Cpu:
 
     @property
     def bsp(self) -> bool:
-        """Whether this is the bootstrap processor."""
+        """Whether this is the bootstrap processor, as long as no software changes the flag in IA32_APIC_BASE."""
         return self.index == 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ SDM "Issuing Interprocessor Interrupts", "Handling Interrupts" and "Handling Mul
 from typing import Protocol
 
 from mklab.machine.cpu import Cpu, CpuState
-from mklab.machine.icr import Icr
+from mklab.machine.apic_registers import LVT_TIMER
+from mklab.machine.icr import FIRST_LEGAL_VECTOR, Icr
 from mklab.machine.lapic import LocalApic
 from mklab.machine.registers import RFLAGS, Registers
 from mklab.trace import Accepted, Event, Ignored, IpiSent, Lost, Sipi, TimerExpired
@@ -179,6 +180,16 @@ class InterruptBus:
                 self._illegal(cpu, None, expiry.vector)
             else:
                 self._machine.emit(TimerExpired, cpu.index, vector=expiry.vector, merged=expiry.merged)
+
+    def wakes_at(self, cpu: Cpu) -> int | None:
+        """When the timer of ``cpu`` ends its HLT; None where its flags or its priority keep the interrupt away."""
+        apic = self._machine.apics[cpu.index]
+        deadline = apic.deadline
+        if cpu.state is not CpuState.HALTED or deadline is None:
+            return None
+        vector = apic.lvt[LVT_TIMER] & 0xFF
+        accepted = vector >= FIRST_LEGAL_VECTOR and apic.enabled and vector >> 4 > apic.ppr >> 4
+        return deadline if accepted and self._machine.registers(cpu.index).rflags & RFLAGS.IF else None
 
     def _with_timers(self) -> list[Cpu]:
         """All CPUs but those shut down, which no interrupt reaches."""

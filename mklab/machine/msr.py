@@ -49,7 +49,7 @@ _MAY_BE_WRITTEN = (P5_MC_ADDR, P5_MC_TYPE, BIOS_SIGN_ID)
 """Of the constant ones. Linux clears the microcode's revision before it asks the CPU to load it: it comes back."""
 _AT_RESET = {
     **dict.fromkeys((SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, STAR, LSTAR, CSTAR, FMASK), 0),
-    **dict.fromkeys((*MTRR_VARIABLE, *MTRR_FIXED, MTRR_DEF_TYPE, MCG_STATUS, DEBUGCTL, KERNEL_GS_BASE), 0),
+    **dict.fromkeys((*MTRR_VARIABLE, *MTRR_FIXED, MTRR_DEF_TYPE, MCG_STATUS, DEBUGCTL), 0),
     PAT: 0x0007040600070406,
     MISC_ENABLE: 1 << 0 | _MISC_FIXED,
 }
@@ -83,6 +83,7 @@ class ModelSpecificRegisters:
 
     Attributes:
         values: the other registers, by number.
+        kernel_gs: IA32_KERNEL_GS_BASE, lent for a read or write by whoever executes SWAPGS.
         tsc_offset: what the time stamp counter is ahead of virtual time (modulo 2**64).
     """
 
@@ -91,7 +92,7 @@ class ModelSpecificRegisters:
         self._write_apic = write_apic
         self._clock = clock
         self.values: dict[int, int] = {}
-        self.tsc_offset = 0
+        self.kernel_gs = self.tsc_offset = 0
         self.power_on()
 
     def power_on(self) -> None:
@@ -120,6 +121,8 @@ class ModelSpecificRegisters:
             return self.values[msr]
         if msr in _CONSTANT:
             return _CONSTANT[msr]
+        if msr == KERNEL_GS_BASE:
+            return self.kernel_gs
         if msr == TSC:
             return self.tsc
         if msr == APIC_BASE:
@@ -142,6 +145,8 @@ class ModelSpecificRegisters:
             self._write_apic(msr, value)
         elif msr in self.values:
             self.values[msr] = value | _MISC_FIXED if msr == MISC_ENABLE else value
+        elif msr == KERNEL_GS_BASE:
+            self.kernel_gs = value
         elif msr == TSC:
             self.tsc_offset = value - self._clock() & _WORD
         elif msr == APIC_BASE:
