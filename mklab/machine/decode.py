@@ -9,9 +9,9 @@ from mklab.machine.memory import PhysicalMemory
 from mklab.machine.paging import walk
 from mklab.machine.registers import Registers
 
-__all__ = ["code_at", "how_it_repeats"]
+__all__ = ["LONGEST_INSTRUCTION", "code_at", "how_it_repeats"]
 
-_LONGEST_INSTRUCTION = 15
+LONGEST_INSTRUCTION = 15
 _PAGE = 4096
 _BRANCHES = (
     *(capstone.CS_GRP_JUMP, capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_IRET),
@@ -21,7 +21,7 @@ _BRANCHES = (
 
 def how_it_repeats(memory: PhysicalMemory, registers: Registers, linear: int) -> str:
     """How the instruction at a linear address may follow itself: ``rep``, ``branch``, or ``""`` (not at all)."""
-    code = code_at(memory, registers, linear, _LONGEST_INSTRUCTION)
+    code = code_at(memory, registers, linear, LONGEST_INSTRUCTION)
     narrow = capstone.CS_MODE_32 if registers.cs.big else capstone.CS_MODE_16
     for instruction in _decoder(capstone.CS_MODE_64 if registers.cs.long else narrow).disasm(code, linear, 1):
         if any(instruction.group(group) for group in _BRANCHES):

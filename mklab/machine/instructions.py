@@ -28,11 +28,10 @@ _MAP = {
 }
 OPCODES = tuple(_MAP)
 """How the instructions begin, behind their prefixes."""
-_LOCK = 0xF0
 _LEGACY_PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
 _REX = frozenset(range(0x40, 0x50))
-PREFIXES = _LEGACY_PREFIXES | _REX | {_LOCK}
-"""Bytes that may stand before an opcode, in some mode."""
+PREFIXES = _LEGACY_PREFIXES | _REX
+"""Bytes that may stand before an opcode, in some mode; with LOCK it is none, and the engine raises #UD."""
 _MASK_32 = 0xFFFFFFFF
 _SYSRET_FLAGS = 0x3C7FD7
 """RFLAGS that SYSRET takes from R11: all but RF, VM and the reserved ones."""
@@ -59,22 +58,25 @@ class Instruction:
 
 
 def decode(code: bytes, long: bool) -> Instruction | None:
-    """The instruction that the bytes ``code`` are, in 64-bit code or not; None where it is none of ours."""
+    """The instruction that ``code`` begins with, in 64-bit code or not; None where it is none of ours."""
     at = rex = 0
     while at < len(code) and (code[at] in _LEGACY_PREFIXES or (long and code[at] in _REX)):
         # A REX prefix counts only directly before the opcode.
         rex = code[at] if code[at] in _REX else 0
         at += 1
     rest = code[at:]
-    name = _MAP.get(rest[:1]) or _MAP.get(rest[:2])
-    if name in ("mov from cr", "mov to cr") and len(rest) >= 3:
+    size = 1 if rest[:1] in _MAP else 2
+    name = _MAP.get(rest[:size])
+    if name in ("mov from cr", "mov to cr"):
+        if len(rest) < 3:
+            return None
         # The register form is the only one, whatever the Mod field says.
         control = rest[2] >> 3 & 7 | (rex & 4) << 1
         name = f"{name}{control}"
         if name not in ("mov from cr8", "mov to cr8", "mov to cr0"):
             return None
-        return Instruction(name, len(code), bool(rex & 8), rest[2] & 7 | (rex & 1) << 3)
-    return Instruction(name, len(code), bool(rex & 8)) if name else None
+        return Instruction(name, at + 3, bool(rex & 8), rest[2] & 7 | (rex & 1) << 3)
+    return Instruction(name, at + size, bool(rex & 8)) if name else None
 
 
 def execute(

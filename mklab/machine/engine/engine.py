@@ -13,7 +13,7 @@ from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
-from mklab.machine.decode import code_at, how_it_repeats
+from mklab.machine.decode import LONGEST_INSTRUCTION, code_at, how_it_repeats
 from mklab.machine.engine.binding import (
     CPUID_RESULT,
     VOID,
@@ -76,10 +76,10 @@ class Engine:
         self._translations = Translations(memory)
         self._places = self._translations.places
         memory.on_write = self._written
+        self._scratch = uc.context_save()
         self._hook()
         self._prime()
         self._map()
-        self._scratch = uc.context_save()
         self._unpaged = self._make_unpaged()
         self._contexts = [uc.context_save() for _ in range(cpus)]
 
@@ -116,6 +116,7 @@ class Engine:
         self._uc.mem_write(0x1000, b"\xeb\x00\xf4")  # jmp to the next; hlt
         self._uc.emu_start(0x1000, 0)
         self._uc.mem_unmap(0x1000, 0x1000)
+        uclib.uc_context_restore(self._handle, self._scratch._context)
 
     # Registers
 
@@ -255,7 +256,7 @@ class Engine:
         """From a callback: stop before the next instruction."""
         self._count.asked = True
 
-    def _on_code(self, _uc: int, address: int, size: int, _data: int) -> None:
+    def _on_code(self, _uc: int, address: int, _size: int, _data: int) -> None:
         count = self._count
         if address == count.last and self._restarted(address):
             return
@@ -265,7 +266,7 @@ class Engine:
                 count.refused = True
                 uclib.uc_emu_stop(self._handle)
                 return
-            if address in self._places and self._intercept(address, size):
+            if address in self._places and self._intercept(address):
                 uclib.uc_emu_stop(self._handle)
                 return
         except BaseException as error:
@@ -279,10 +280,10 @@ class Engine:
         except BaseException as error:
             self._fail(error)
 
-    def _intercept(self, address: int, size: int) -> bool:
-        """Whether the instruction of ``size`` bytes at ``address`` is one that is not to be executed by the engine."""
+    def _intercept(self, address: int) -> bool:
+        """Whether the instruction at ``address`` is one that is not to be executed by the engine."""
         registers = self._running_registers()
-        code = code_at(self._memory, registers, address, size)
+        code = code_at(self._memory, registers, address, LONGEST_INSTRUCTION)
         instruction = decode(code, registers.mode == "long" and registers.cs.long)
         if instruction is None or (instruction.name == "iret" and not self._count.before_iret):
             return False
