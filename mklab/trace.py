@@ -41,6 +41,7 @@ __all__ = [
     "Sipi",
     "Slice",
     "Step",
+    "TimerExpired",
     "Trace",
     "Woken",
 ]
@@ -113,7 +114,7 @@ class Slice(Event):
         budget: instructions allowed; 0 for one step of a process-context call.
         executed: instructions begun.
         stop: why it ended: ``budget``, ``halt``, ``ipi``, ``call`` (a step was done), ``shutdown``, ``reset`` (of the
-            platform), ``asked`` (Ctrl-C).
+            platform), ``exit`` (through the debug exit), ``asked`` (Ctrl-C).
         registers: a digest of the CPU's general, control and segment registers at the end; not of SSE, x87 or MSRs.
     """
 
@@ -227,11 +228,19 @@ class Accepted(Event):
 
 @dataclass(frozen=True, slots=True)
 class Lost(Event):
-    """An interrupt sent to ``cpu`` vanished; ``why`` says why. ``cpu`` None: no APIC has that id."""
+    """An interrupt sent to ``cpu`` vanished; ``why`` says why. ``cpu`` None: it was sent to no APIC."""
 
     from_cpu: int | None
     vector: int
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerExpired(Event):
+    """The timer of ``cpu``'s local APIC set ``vector`` in IRR; ``merged`` where the bit was set already."""
+
+    vector: int
+    merged: bool
 
 
 @dataclass(frozen=True, slots=True)

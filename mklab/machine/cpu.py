@@ -28,6 +28,7 @@ class Cpu:
         owner: the kernel whose memory it was last seen to enter, or None.
         planned: the kernel it is meant for, or None.
         nmi_pending: an NMI waits to be taken.
+        nmi_blocked: the handler of an NMI runs: another one waits until IRET.
     """
 
     index: int
@@ -37,10 +38,11 @@ class Cpu:
     owner: str | None = None
     planned: str | None = None
     nmi_pending: bool = False
+    nmi_blocked: bool = False
 
     @property
     def bsp(self) -> bool:
-        """Whether this is the bootstrap processor."""
+        """Whether this is the bootstrap processor, as long as no software changes the flag in IA32_APIC_BASE."""
         return self.index == 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from mklab.machine.memory import PhysicalMemory
 from mklab.machine.paging import walk
 from mklab.machine.registers import Registers
 
-__all__ = ["how_it_repeats"]
+__all__ = ["LONGEST_INSTRUCTION", "code_at", "how_it_repeats"]
 
-_LONGEST_INSTRUCTION = 15
+LONGEST_INSTRUCTION = 15
+_PAGE = 4096
 _BRANCHES = (
     *(capstone.CS_GRP_JUMP, capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_IRET),
     capstone.CS_GRP_BRANCH_RELATIVE,  # LOOP is in no other group
@@ -20,7 +21,7 @@ _BRANCHES = (
 
 def how_it_repeats(memory: PhysicalMemory, registers: Registers, linear: int) -> str:
     """How the instruction at a linear address may follow itself: ``rep``, ``branch``, or ``""`` (not at all)."""
-    code = b"".join(_byte(memory, registers, linear + i) for i in range(_LONGEST_INSTRUCTION))
+    code = code_at(memory, registers, linear, LONGEST_INSTRUCTION)
     narrow = capstone.CS_MODE_32 if registers.cs.big else capstone.CS_MODE_16
     for instruction in _decoder(capstone.CS_MODE_64 if registers.cs.long else narrow).disasm(code, linear, 1):
         if any(instruction.group(group) for group in _BRANCHES):
@@ -36,6 +37,14 @@ def _decoder(mode: int) -> Any:
     return decoder
 
 
-def _byte(memory: PhysicalMemory, registers: Registers, linear: int) -> bytes:
-    paddr = walk(memory, registers, linear).paddr
-    return memory.read(paddr, 1) if paddr is not None and memory.contains(paddr) else b""
+def code_at(memory: PhysicalMemory, registers: Registers, linear: int, size: int) -> bytes:
+    """``size`` bytes at a linear address, or as many of them as lie in RAM."""
+    code = b""
+    while len(code) < size:
+        at = linear + len(code)
+        part = min(size - len(code), _PAGE - at % _PAGE)
+        paddr = walk(memory, registers, at).paddr
+        if paddr is None or not memory.contains(paddr, part):
+            break
+        code += memory.read(paddr, part)
+    return code

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from mklab.machine.instructions import Instruction
+
 __all__ = ["Count", "Exit", "Platform"]
 
 
@@ -40,9 +42,10 @@ class Exit:
         executed: instructions begun; each iteration of a REP counts, and so do its last look at RCX and an instruction
             that faults.
         reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: the engine's ``stop`` or the watch;
-            ``absent``: an instruction fetch where there is no memory.
+            ``absent``: an instruction fetch where there is no memory; ``intercept``: ``instruction`` comes next.
         vector, error, software: the exception, its error code (0 where it has none), whether INT n raised it.
         last: linear address of the last instruction begun.
+        instruction: what the engine does not execute itself.
     """
 
     executed: int
@@ -51,6 +54,7 @@ class Exit:
     error: int = 0
     software: bool = False
     last: int = 0
+    instruction: Instruction | None = None
 
 
 class Count:
@@ -59,14 +63,18 @@ class Count:
     Attributes:
         left: instructions still allowed.
         last: linear address of the last instruction begun.
+        before_iret: whether IRET is not to be executed.
+        instruction: the instruction that is not to be executed, where one is reached.
         asked, refused: a stop was asked for; the hook refused an instruction.
         repeat, repeats, rcx: the last instruction that followed itself, how it may, and RCX then.
         vector, error: an exception of the guest; a failure in a callback of ours.
     """
 
-    def __init__(self, budget: int, watch: Callable[[int], bool] | None) -> None:
+    def __init__(self, budget: int, watch: Callable[[int], bool] | None, before_iret: bool = False) -> None:
         self.budget = self.left = budget
         self.watch = watch
+        self.before_iret = before_iret
+        self.instruction: Instruction | None = None
         self.last = -1
         self.asked = self.refused = False
         self.repeat: tuple[int, int] = (-1, -1)

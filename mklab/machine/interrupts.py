@@ -1,14 +1,16 @@
 """The interrupt bus: what an ICR write makes of the other local APICs, and what a CPU is due.
 
-SDM "Issuing Interprocessor Interrupts" and "Interrupt Acceptance".
+SDM "Issuing Interprocessor Interrupts", "Handling Interrupts" and "Handling Multiple NMIs".
 """
 
 from typing import Protocol
 
 from mklab.machine.cpu import Cpu, CpuState
-from mklab.machine.lapic import Icr, LocalApic
+from mklab.machine.apic_registers import LVT_TIMER
+from mklab.machine.icr import FIRST_LEGAL_VECTOR, Icr
+from mklab.machine.lapic import LocalApic
 from mklab.machine.registers import RFLAGS, Registers
-from mklab.trace import Accepted, Event, Ignored, IpiSent, Lost, Sipi
+from mklab.trace import Accepted, Event, Ignored, IpiSent, Lost, Sipi, TimerExpired
 
 __all__ = ["NMI_VECTOR", "InterruptBus"]
 
@@ -57,7 +59,7 @@ class InterruptBus:
     # Sending
 
     def send(self, sender: int, icr: Icr) -> None:
-        """Carry out what CPU ``sender`` wrote to its ICR."""
+        """Carry out what CPU ``sender`` wrote to its ICR or SELF IPI."""
         targets = self._targets(sender, icr)
         self._machine.emit(
             IpiSent,
@@ -73,28 +75,44 @@ class InterruptBus:
                 self._machine.observe("sent", cpu.index, icr.vector, sender)
         if not targets:
             why = f"no local APIC has the {'logical destination' if icr.logical else 'id'} {icr.destination:#x}"
+            if not icr.valid:
+                why = (
+                    f"the delivery mode {icr.delivery} does not go with the shorthand {icr.shorthand}: nothing is sent"
+                )
             self._machine.emit(Lost, None, from_cpu=sender, vector=icr.vector, why=why)
         for cpu in targets:
             self._reach(cpu, sender, icr)
 
     def _targets(self, sender: int, icr: Icr) -> list[Cpu]:
         cpus = self._machine.cpus
+        if not icr.valid:
+            return []
         if icr.shorthand == "self":
             return [cpus[sender]]
         if icr.shorthand == "all":
             return list(cpus)
         if icr.shorthand == "all-but-self":
-            return [cpu for cpu in cpus if cpu.index != sender]
-        if icr.logical:
-            found = [cpu for cpu in cpus if self._machine.apics[cpu.index].matches_logical(icr.destination)]
+            found = [cpu for cpu in cpus if cpu.index != sender]
         else:
-            found = [cpu for cpu in cpus if icr.destination in (cpu.apic_id, 0xFF)]
+            found = [cpu for cpu in cpus if self._machine.apics[cpu.index].is_named_by(icr)]
         if icr.delivery == "lowest" and found:
-            return [min(found, key=lambda cpu: self._machine.apics[cpu.index].ppr)]
+            return [min(found, key=self._arbitration)]
         return found
 
+    def _arbitration(self, cpu: Cpu) -> tuple[bool, int, int]:
+        """The least wins: who can accept, then the lowest processor priority, then the lowest id.
+
+        SDM "Lowest Priority Delivery Mode" leaves open who wins a tie.
+        """
+        apic = self._machine.apics[cpu.index]
+        return not apic.enabled or cpu.state is CpuState.SHUTDOWN, apic.ppr, apic.apic_id
+
     def _reach(self, cpu: Cpu, sender: int, icr: Icr) -> None:
-        if icr.delivery in ("fixed", "lowest"):
+        if self._machine.apics[cpu.index].mode == "disabled":
+            vector = NMI_VECTOR if icr.delivery == "nmi" else icr.vector
+            why = f"CPU {cpu.index} has switched its local APIC off (IA32_APIC_BASE bit 11 is 0): no IPI reaches it"
+            self._machine.emit(Lost, cpu.index, from_cpu=sender, vector=vector, why=why)
+        elif icr.delivery in ("fixed", "lowest"):
             self._fixed(cpu, sender, icr.vector)
         elif icr.delivery == "nmi":
             self._nmi(cpu, sender)
@@ -120,10 +138,13 @@ class InterruptBus:
             return
         merged = apic.accept(vector)
         if merged is None:
-            why = f"vector {vector} is illegal; vectors 0 to 15 are the CPU's own (ESR has bit 6 set)"
-            self._machine.emit(Lost, cpu.index, from_cpu=sender, vector=vector, why=why)
+            self._illegal(cpu, sender, vector)
         else:
             self._machine.emit(Accepted, cpu.index, from_cpu=sender, vector=vector, merged=merged)
+
+    def _illegal(self, cpu: Cpu, sender: int | None, vector: int) -> None:
+        why = f"vector {vector} is illegal; vectors 0 to 15 are the CPU's own (ESR has bit 6 set)"
+        self._machine.emit(Lost, cpu.index, from_cpu=sender, vector=vector, why=why)
 
     def _nmi(self, cpu: Cpu, sender: int) -> None:
         if cpu.state in (CpuState.WAIT_FOR_SIPI, CpuState.SHUTDOWN):
@@ -141,33 +162,67 @@ class InterruptBus:
         self._machine.emit(Sipi, cpu.index, from_cpu=sender, vector=vector)
         self._machine.power.sipi(cpu, vector)
 
+    # Timers
+
+    @property
+    def deadline(self) -> int | None:
+        """The virtual time at which the next timer of a local APIC interrupts; None where none will."""
+        deadlines = [self._machine.apics[cpu.index].deadline for cpu in self._with_timers()]
+        return min((one for one in deadlines if one is not None), default=None)
+
+    def tick(self) -> None:
+        """Let the timers interrupt whose deadline has come, in the order of the CPUs."""
+        for cpu in self._with_timers():
+            expiry = self._machine.apics[cpu.index].tick()
+            if expiry is None:
+                continue
+            if expiry.merged is None:
+                self._illegal(cpu, None, expiry.vector)
+            else:
+                self._machine.emit(TimerExpired, cpu.index, vector=expiry.vector, merged=expiry.merged)
+
+    def wakes_at(self, cpu: Cpu) -> int | None:
+        """When the timer of ``cpu`` ends its HLT; None where its flags or its priority keep the interrupt away."""
+        apic = self._machine.apics[cpu.index]
+        deadline = apic.deadline
+        if cpu.state is not CpuState.HALTED or deadline is None:
+            return None
+        vector = apic.lvt[LVT_TIMER] & 0xFF
+        accepted = vector >= FIRST_LEGAL_VECTOR and apic.enabled and vector >> 4 > apic.ppr >> 4
+        return deadline if accepted and self._machine.registers(cpu.index).rflags & RFLAGS.IF else None
+
+    def _with_timers(self) -> list[Cpu]:
+        """All CPUs but those shut down, which no interrupt reaches."""
+        return [cpu for cpu in self._machine.cpus if cpu.state is not CpuState.SHUTDOWN]
+
     # Receiving
 
     def deliverable(self, cpu: Cpu) -> int | None:
         """The vector that interrupts ``cpu`` before its next instruction, or None."""
-        waiting = self._waiting(cpu)
+        nmi = self._nmi_due(cpu)
+        waiting = NMI_VECTOR if nmi else self._machine.apics[cpu.index].pending
         if waiting is None:
             return None
         registers = self._machine.registers(cpu.index)
         # HLT ends the shadow of the STI or the load of SS before it.
         if registers.shadow and cpu.state is not CpuState.HALTED:
             return None
-        return waiting if waiting == NMI_VECTOR or registers.rflags & RFLAGS.IF else None
+        return waiting if nmi or registers.rflags & RFLAGS.IF else None
 
     def blocked(self, cpu: Cpu) -> bool:
-        """Whether something waits for ``cpu`` that its flags keep from it now."""
-        return self._waiting(cpu) is not None and self.deliverable(cpu) is None
-
-    def _waiting(self, cpu: Cpu) -> int | None:
-        if cpu.nmi_pending:
-            return NMI_VECTOR
-        return self._machine.apics[cpu.index].pending
+        """Whether something waits for ``cpu`` that its flags, or an NMI's handler, keep from it now."""
+        waits = cpu.nmi_pending or self._machine.apics[cpu.index].pending is not None
+        return waits and self.deliverable(cpu) is None
 
     def take(self, cpu: Cpu) -> str:
         """The CPU takes what is deliverable; ``nmi`` or ``interrupt``."""
-        if cpu.nmi_pending:
-            # On hardware further NMIs stay blocked until IRET: a row in docs/fidelity.md.
+        if self._nmi_due(cpu):
             cpu.nmi_pending = False
             return "nmi"
         self._machine.apics[cpu.index].acknowledge()
         return "interrupt"
+
+    @staticmethod
+    def _nmi_due(cpu: Cpu) -> bool:
+        """One NMI can wait while another's handler runs (SDM "Handling Multiple NMIs")."""
+        return cpu.nmi_pending and not cpu.nmi_blocked

@@ -1,102 +1,119 @@
-"""The local APIC in xAPIC mode, as memory-mapped registers (SDM "Advanced Programmable Interrupt Controller").
+"""The local APIC, in xAPIC and x2APIC mode (SDM "Advanced Programmable Interrupt Controller (APIC)").
 
-A LocalApic knows its registers only. What ICR sends goes to ``send``, a function of the machine.
+A LocalApic knows its registers and the time only. What ICR sends goes to ``send``, a function of the machine.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-__all__ = ["DELIVERY_MODES", "SHORTHANDS", "Icr", "LocalApic"]
+from mklab.machine import apic_registers as reg
+from mklab.machine.apic_registers import EOI, ApicFaultError
+from mklab.machine.apic_timer import ApicTimer
+from mklab.machine.icr import FIRST_LEGAL_VECTOR, SHORTHANDS, Icr
 
-DELIVERY_MODES = ("fixed", "lowest", "smi", "reserved", "nmi", "init", "sipi", "extint")
-SHORTHANDS = ("none", "self", "all", "all-but-self")
-
-ID, VERSION, TPR, PPR, EOI, LDR, DFR, SVR = 0x20, 0x30, 0x80, 0xA0, 0xB0, 0xD0, 0xE0, 0xF0
-ISR, TMR, IRR, ESR, ICR_LOW, ICR_HIGH = 0x100, 0x180, 0x200, 0x280, 0x300, 0x310
-LVTS = (0x320, 0x330, 0x340, 0x350, 0x360, 0x370)
-TIMER_INITIAL, TIMER_CURRENT, TIMER_DIVIDE = 0x380, 0x390, 0x3E0
+__all__ = ["EOI", "ApicFaultError", "Expiry", "Icr", "LocalApic"]
 
 _VERSION = 0x00050014
 """Version 0x14 (an integrated APIC) with six LVT entries, as Nehalem has it."""
-_SEND_ILLEGAL, _RECEIVE_ILLEGAL, _ILLEGAL_REGISTER = 1 << 5, 1 << 6, 1 << 7
-_FIRST_LEGAL_VECTOR = 16
-_LVT_MASKED = 1 << 16
-_LVT_WRITABLE = 0x3A7FF
-"""All but delivery status and remote IRR (bits 12 and 14), which are the APIC's own."""
 
 
 @dataclass(frozen=True)
-class Icr:
-    """The interrupt command register, decoded (SDM "Interrupt Command Register")."""
+class Expiry:
+    """An interrupt of the timer.
 
-    high: int
-    low: int
+    Attributes:
+        vector: the vector in the timer's LVT entry.
+        merged: whether its IRR bit was set already; None where the vector is illegal (ESR tells).
+    """
 
-    @property
-    def vector(self) -> int:
-        """Bits 0 to 7; for a SIPI the page to start at."""
-        return self.low & 0xFF
-
-    @property
-    def delivery(self) -> str:
-        """Bits 8 to 10, by name."""
-        return DELIVERY_MODES[self.low >> 8 & 7]
-
-    @property
-    def logical(self) -> bool:
-        """Bit 11: the destination is a logical one."""
-        return bool(self.low & 1 << 11)
-
-    @property
-    def level_assert(self) -> bool:
-        """Bit 14; only INIT can be de-asserted, and only with trigger mode level (bit 15)."""
-        return bool(self.low & 1 << 14) or not self.low & 1 << 15
-
-    @property
-    def shorthand(self) -> str:
-        """Bits 18 and 19, by name."""
-        return SHORTHANDS[self.low >> 18 & 3]
-
-    @property
-    def destination(self) -> int:
-        """Bits 56 to 63: an APIC id, 0xFF for all, or a logical destination."""
-        return self.high >> 24
+    vector: int
+    merged: bool | None
 
 
 class LocalApic:
-    """The registers of one local APIC.
+    """One local APIC.
 
     Args:
-        apic_id: its id, 0 to 254.
-        send: called with the :class:`Icr` when its low half is written.
+        apic_id: its id: 8 bits for a machine in xAPIC mode, below 0xFFFFFFFF for one in x2APIC mode.
+        send: called with the :class:`Icr` when ICR or SELF IPI is written.
+        clock: gives the virtual time, in which the timer counts.
+        bsp: whether the BSP flag of IA32_APIC_BASE is set at power-up.
+
+    Attributes:
+        base: IA32_APIC_BASE.
+        tpr, ldr, dfr, svr, irr, isr, esr, icr_low, icr_high, lvt: the registers; ``irr`` and ``isr`` have 256 bits.
+            Nothing is level-triggered here, so TMR is always 0.
+        errors: what ESR will show after it is written.
+        error_armed: whether the next error raises the interrupt of the error LVT entry; writing ESR rearms it.
     """
 
     _FIELDS: ClassVar[tuple[str, ...]] = (
-        *("tpr", "ldr", "dfr", "svr", "irr", "isr", "tmr", "errors", "esr", "icr_low", "icr_high"),
-        *("timer_initial", "timer_divide"),
+        *("base", "tpr", "ldr", "dfr", "svr", "irr", "isr", "errors", "error_armed", "esr", "icr_low", "icr_high"),
     )
 
-    def __init__(self, apic_id: int, send: Callable[[Icr], None]) -> None:
+    def __init__(self, apic_id: int, send: Callable[[Icr], None], clock: Callable[[], int], bsp: bool) -> None:
         self.apic_id = apic_id
         self._send = send
+        self._clock = clock
+        self._base_at_power_on = reg.BASE_ADDRESS | reg.BASE_ENABLE | (reg.BASE_BSP if bsp else 0)
+        self.power_on()
+
+    def power_on(self) -> None:
+        """As after power-up: in xAPIC mode (SDM "Local APIC State After Power-Up or Reset")."""
+        self.base = self._base_at_power_on
         self.reset()
 
     def reset(self) -> None:
-        """As after power-up or INIT (SDM "Local APIC State After It Receives an INIT-Deassert or INIT IPI")."""
+        """As after INIT: the id and IA32_APIC_BASE stay, and with them x2APIC mode.
+
+        SDM "Local APIC State After It Receives an INIT-Deassert or INIT IPI", "x2APIC States".
+        """
         self.tpr = self.ldr = 0
         self.dfr = 0xFFFFFFFF
         self.svr = 0xFF
-        self.irr = self.isr = self.tmr = 0
+        self.irr = self.isr = 0
         self.errors = self.esr = 0
+        self.error_armed = True
         self.icr_low = self.icr_high = 0
-        self.timer_initial = self.timer_divide = 0
-        self.lvt = dict.fromkeys(LVTS, 0x10000)
+        self.lvt = dict.fromkeys(reg.LVT_WRITABLE, reg.LVT_MASKED)
+        self._timer = ApicTimer()
+
+    # IA32_APIC_BASE
+
+    @property
+    def mode(self) -> str:
+        """``disabled``, ``xapic`` or ``x2apic``: IA32_APIC_BASE bits 10 and 11."""
+        if not self.base & reg.BASE_ENABLE:
+            return "disabled"
+        return "x2apic" if self.base & reg.BASE_X2APIC else "xapic"
+
+    @property
+    def bsp(self) -> bool:
+        """The BSP flag, IA32_APIC_BASE bit 8: INIT restarts this CPU at the reset vector. Software may change it."""
+        return bool(self.base & reg.BASE_BSP)
+
+    def set_base(self, value: int) -> None:
+        """WRMSR to IA32_APIC_BASE. A disabled APIC forgets its registers.
+
+        Raises:
+            ApicFaultError: see :func:`mklab.machine.apic_registers.check_base`.
+        """
+        reg.check_base(self.base, value)
+        before = self.mode
+        self.base = value
+        if self.mode == "disabled":
+            self.reset()
+        elif self.mode != before:
+            # SDM "State Changes From xAPIC Mode to x2APIC Mode": all else is kept.
+            self.ldr = self.icr_high = 0
+
+    # Interrupts
 
     @property
     def enabled(self) -> bool:
-        """SVR bit 8: without it the APIC takes INIT, SIPI, NMI and SMI only."""
-        return bool(self.svr & 0x100)
+        """SVR bit 8; without it the APIC takes INIT, SIPI, NMI and SMI only."""
+        return bool(self.svr & 0x100) and self.mode != "disabled"
 
     @property
     def ppr(self) -> int:
@@ -107,29 +124,48 @@ class LocalApic:
         return in_service & 0xF0
 
     @property
+    def cr8(self) -> int:
+        """CR8: bits 4 to 7 of TPR (SDM "Interaction of Task Priorities between CR8 and APIC")."""
+        return self.tpr >> 4
+
+    def set_cr8(self, value: int) -> None:
+        """MOV to CR8.
+
+        Raises:
+            ApicFaultError: a bit above 3 is set.
+        """
+        if value >> 4:
+            raise ApicFaultError(f"CR8 = {value:#x}: only bits 0 to 3 may be set")
+        self.tpr = value << 4
+
+    @property
     def pending(self) -> int | None:
         """The vector that the CPU would be interrupted with, or None: disabled, nothing set, or priority too low."""
         vector = self.irr.bit_length() - 1
-        return vector if self.enabled and vector >= 0 and vector >> 4 > self.ppr >> 4 else None
+        return vector if vector >= 0 and self.enabled and vector >> 4 > self.ppr >> 4 else None
 
     def accept(self, vector: int) -> bool | None:
-        """Take a fixed interrupt: set its IRR bit.
+        """Take an edge-triggered interrupt: set its IRR bit.
 
         Returns:
             Whether the bit was set already (the two merge); None where the vector is illegal (ESR tells).
         """
-        if vector < _FIRST_LEGAL_VECTOR:
-            self.errors |= _RECEIVE_ILLEGAL
+        if vector < FIRST_LEGAL_VECTOR:
+            self._log(reg.RECEIVE_ILLEGAL)
             return None
         merged = bool(self.irr >> vector & 1)
         self.irr |= 1 << vector
         return merged
 
     def acknowledge(self) -> int:
-        """The CPU takes the pending vector: it moves from IRR to ISR."""
+        """The CPU asks for its vector: the pending one moves from IRR to ISR.
+
+        Where none is pending (any more), it gets the spurious one, which is not in service and needs no EOI (SDM
+        "Spurious Interrupt").
+        """
         vector = self.pending
         if vector is None:
-            raise ValueError("acknowledge needs a pending vector, not None")
+            return self.svr & 0xFF
         self.irr &= ~(1 << vector)
         self.isr |= 1 << vector
         return vector
@@ -140,87 +176,200 @@ class LocalApic:
         if vector < 0:
             return None
         self.isr &= ~(1 << vector)
-        self.tmr &= ~(1 << vector)
         return vector
 
-    def matches_logical(self, destination: int) -> bool:
-        """Whether a logical destination names this APIC (flat or cluster model, as DFR says)."""
-        logical_id = self.ldr >> 24
-        if destination == 0xFF:
+    @property
+    def logical_id(self) -> int:
+        """LDR: in x2APIC mode cluster << 16 and a bit in the cluster, from the id; else what software wrote."""
+        if self.mode == "x2apic":
+            return (self.apic_id >> 4 & 0xFFFF) << 16 | 1 << (self.apic_id & 0xF)
+        return self.ldr
+
+    def is_named_by(self, icr: Icr) -> bool:
+        """Whether a command without a shorthand names this APIC.
+
+        The sender's mode says what a broadcast is; every APIC compares any other destination as its own mode has it.
+        """
+        destination = icr.destination
+        if icr.broadcast:
             return True
-        if self.dfr >> 28 == 0xF:
-            return bool(logical_id & destination)
-        return logical_id >> 4 == destination >> 4 and bool(logical_id & destination & 0xF)
+        if not icr.logical:
+            return destination == (self.apic_id & 0xFF if self.mode == "xapic" else self.apic_id)
+        if self.mode == "x2apic":
+            return self.logical_id >> 16 == destination >> 16 and bool(self.logical_id & destination & 0xFFFF)
+        own = self.ldr >> 24
+        if destination > 0xFF or self.dfr >> 28 == 0xF:
+            return destination <= 0xFF and bool(own & destination)
+        return own >> 4 == destination >> 4 and bool(own & destination & 0xF)
+
+    def _log(self, error: int) -> None:
+        """Note an error for ESR; the first one since ESR was written raises the error interrupt, if unmasked."""
+        self.errors |= error
+        if self.error_armed and not self.lvt[reg.LVT_ERROR] & reg.LVT_MASKED:
+            self.error_armed = False
+            self.accept(self.lvt[reg.LVT_ERROR] & 0xFF)
+
+    # The timer
+
+    @property
+    def deadline(self) -> int | None:
+        """When the timer will interrupt, in virtual time; None where it does not count or its entry is masked."""
+        return None if self.lvt[reg.LVT_TIMER] & reg.LVT_MASKED else self._timer.expiry
+
+    def tick(self) -> Expiry | None:
+        """Let the timer's interrupt happen, if its deadline has come; a periodic timer goes on.
+
+        Called late, it makes one interrupt of several.
+        """
+        deadline = self.deadline
+        if deadline is None or self._clock() < deadline:
+            return None
+        self._settle()
+        vector = self.lvt[reg.LVT_TIMER] & 0xFF
+        return Expiry(vector, self.accept(vector))
+
+    def _settle(self) -> None:
+        self._timer.settle(self._clock(), self._periodic)
+
+    @property
+    def _periodic(self) -> bool:
+        return bool(self.lvt[reg.LVT_TIMER] & reg.LVT_PERIODIC)
+
+    # The xAPIC page
 
     def read(self, offset: int) -> int:
-        """The 32-bit register at ``offset`` (a multiple of 4)."""
-        for base, bits in ((ISR, self.isr), (TMR, self.tmr), (IRR, self.irr)):
-            if base <= offset < base + 0x80:
-                return bits >> (offset - base) * 2 & 0xFFFFFFFF if offset % 16 == 0 else 0
-        if offset in self.lvt:
-            return self.lvt[offset]
-        values = {
-            ID: self.apic_id << 24,
-            VERSION: _VERSION,
-            TPR: self.tpr,
-            PPR: self.ppr,
-            EOI: 0,
-            LDR: self.ldr,
-            DFR: self.dfr,
-            SVR: self.svr,
-            ESR: self.esr,
-            ICR_LOW: self.icr_low,
-            ICR_HIGH: self.icr_high,
-            TIMER_INITIAL: self.timer_initial,
-            TIMER_CURRENT: 0,
-            TIMER_DIVIDE: self.timer_divide,
-        }
-        if offset not in values:
-            self.errors |= _ILLEGAL_REGISTER
-        return values.get(offset, 0)
+        """The 32-bit register at ``offset`` of the page; 0 where the APIC is not in xAPIC mode and has no page."""
+        if self.mode != "xapic" or offset in reg.WITHOUT_VALUE:
+            return 0
+        if offset == reg.ID:
+            return (self.apic_id & 0xFF) << 24
+        if offset == reg.DFR:
+            return self.dfr
+        if offset == reg.ICR_HIGH:
+            return self.icr_high
+        value = self._load(offset)
+        if value is None:
+            self._log(reg.ILLEGAL_REGISTER)
+        return value or 0
 
     def write(self, offset: int, value: int) -> None:
-        """Store ``value`` (32 bits) in the register at ``offset``; read-only registers stay as they are."""
-        if offset == TPR:
+        """Store ``value`` (32 bits) at ``offset`` of the page; read-only registers stay as they are."""
+        if self.mode != "xapic" or offset in reg.READ_ONLY:
+            return
+        if offset == reg.LDR:
+            self.ldr = value & 0xFF000000
+        elif offset == reg.DFR:
+            self.dfr = value | 0x0FFFFFFF
+        elif offset == reg.ICR_HIGH:
+            self.icr_high = value & 0xFF000000
+        elif offset == reg.ICR_LOW:
+            self._command(value)
+        elif not self._store(offset, value):
+            self._log(reg.ILLEGAL_REGISTER)
+
+    # x2APIC
+
+    def read_msr(self, msr: int) -> int:
+        """RDMSR of a register from 0x800 to 0x8FF.
+
+        Raises:
+            ApicFaultError: the APIC is not in x2APIC mode, or has no such register to read.
+        """
+        offset = self._offset(msr)
+        if offset == reg.ID:
+            return self.apic_id
+        value = self._load(offset)
+        if value is None:
+            raise ApicFaultError(f"RDMSR of {msr:#x}: x2APIC has no register there that can be read")
+        return self.icr_high << 32 | value if offset == reg.ICR_LOW else value
+
+    def write_msr(self, msr: int, value: int) -> None:
+        """WRMSR of ``value`` (64 bits) to a register from 0x800 to 0x8FF.
+
+        Raises:
+            ApicFaultError: the APIC is not in x2APIC mode, or has no such register to write, or a reserved bit is set.
+        """
+        offset = self._offset(msr)
+        reg.check_write(offset, value)
+        if offset == reg.ICR_LOW:
+            self.icr_high = value >> 32
+            self._command(value & 0xFFFFFFFF)
+        elif offset == reg.SELF_IPI:
+            self._issue(Icr(0, SHORTHANDS.index("self") << 18 | value, x2apic=True))
+        else:
+            self._store(offset, value)
+
+    def _offset(self, msr: int) -> int:
+        if self.mode != "x2apic":
+            raise ApicFaultError(f"MSR {msr:#x}: the local APIC is not in x2APIC mode")
+        return (msr - reg.X2APIC_MSR) * 16
+
+    # What both modes have
+
+    def _load(self, offset: int) -> int | None:
+        if offset in reg.VECTORS:
+            register, word = reg.VECTORS[offset]
+            return {reg.ISR: self.isr, reg.IRR: self.irr, reg.TMR: 0}[register] >> 32 * word & 0xFFFFFFFF
+        if offset == reg.TIMER_CURRENT:
+            return self._timer.current(self._clock(), self._periodic)
+        values = {
+            reg.VERSION: _VERSION,
+            reg.TPR: self.tpr,
+            reg.PPR: self.ppr,
+            reg.LDR: self.logical_id,
+            reg.SVR: self.svr,
+            reg.ESR: self.esr,
+            reg.ICR_LOW: self.icr_low,
+            reg.TIMER_INITIAL: self._timer.initial,
+            reg.TIMER_DIVIDE: self._timer.divide,
+        }
+        return values.get(offset, self.lvt.get(offset))
+
+    def _store(self, offset: int, value: int) -> bool:
+        """Write a register; False where there is none at ``offset``."""
+        if offset == reg.TPR:
             self.tpr = value & 0xFF
         elif offset == EOI:
             self.end_of_interrupt()
-        elif offset == LDR:
-            self.ldr = value & 0xFF000000
-        elif offset == DFR:
-            self.dfr = value | 0x0FFFFFFF
-        elif offset == SVR:
-            self.svr = value & 0x3FF
+        elif offset == reg.SVR:
+            self.svr = value & reg.SVR_WRITABLE
             if not self.enabled:
-                self.lvt = {entry: bits | _LVT_MASKED for entry, bits in self.lvt.items()}
-        elif offset == ESR:
+                self.lvt = {entry: bits | reg.LVT_MASKED for entry, bits in self.lvt.items()}
+        elif offset == reg.ESR:
             self.esr, self.errors = self.errors, 0
-        elif offset == ICR_HIGH:
-            self.icr_high = value & 0xFF000000
-        elif offset == ICR_LOW:
-            self._command(value)
+            self.error_armed = True
         elif offset in self.lvt:
-            self.lvt[offset] = value & _LVT_WRITABLE | (0 if self.enabled else _LVT_MASKED)
-        elif offset == TIMER_INITIAL:
-            self.timer_initial = value
-        elif offset == TIMER_DIVIDE:
-            self.timer_divide = value & 0xB
-        elif offset not in (ID, VERSION, PPR, TIMER_CURRENT):
-            self.errors |= _ILLEGAL_REGISTER
+            if offset == reg.LVT_TIMER and self.lvt[offset] & reg.LVT_MASKED:
+                # What expired while it was masked must not interrupt now.
+                self._settle()
+            self.lvt[offset] = value & reg.LVT_WRITABLE[offset] | (0 if self.enabled else reg.LVT_MASKED)
+        elif offset == reg.TIMER_INITIAL:
+            self._timer.start(value, self._clock())
+        elif offset == reg.TIMER_DIVIDE:
+            if self.lvt[reg.LVT_TIMER] & reg.LVT_MASKED:
+                self._settle()
+            self._timer.set_divide(value, self._clock())
+        else:
+            return False
+        return True
 
     def _command(self, value: int) -> None:
-        self.icr_low = value & 0xCCFFF & ~(1 << 12)
-        icr = Icr(self.icr_high, self.icr_low)
-        if icr.delivery in ("fixed", "lowest") and icr.vector < _FIRST_LEGAL_VECTOR:
-            self.errors |= _SEND_ILLEGAL
+        self.icr_low = value & reg.ICR_LOW_WRITABLE
+        self._issue(Icr(self.icr_high, self.icr_low, self.mode == "x2apic"))
+
+    def _issue(self, icr: Icr) -> None:
+        if not icr.legal_vector:
+            self._log(reg.SEND_ILLEGAL)
         self._send(icr)
 
     def state(self) -> dict[str, Any]:
         """The registers as plain data."""
-        return {name: getattr(self, name) for name in self._FIELDS} | {"lvt": {hex(k): v for k, v in self.lvt.items()}}
+        values = {name: getattr(self, name) for name in self._FIELDS}
+        return values | {"lvt": {hex(k): v for k, v in self.lvt.items()}, "timer": self._timer.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
         for name in self._FIELDS:
             setattr(self, name, state[name])
         self.lvt = {int(k, 16): v for k, v in state["lvt"].items()}
+        self._timer = ApicTimer(**state["timer"])

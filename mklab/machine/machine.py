@@ -30,7 +30,10 @@ from mklab.trace import (
 
 __all__ = ["Machine", "Stop"]
 
-MAX_CPUS = 64
+MAX_CPUS = 255
+"""In xAPIC mode: ids have 8 bits, and 0xFF names all CPUs."""
+MAX_X2APIC_CPUS = 1024
+_BROADCAST, _X2APIC_BROADCAST = 0xFF, 0xFFFFFFFF
 MOST_EVENTS = 500_000
 """Events of one run: a guest that does nothing but cause some would fill the memory of the notebook's process."""
 
@@ -42,25 +45,29 @@ class Stop:
     Attributes:
         reason: ``until``: the predicate held; ``idle``: every CPU waits and nothing can wake one; ``budget``: the
             instructions allowed were used; ``events``: too many events; ``shutdown``: the last running CPU shut down;
-            ``reset``: the platform was reset.
+            ``reset``: the platform was reset; ``exit``: a CPU wrote to the debug exit.
         cpu: the CPU concerned, or None.
         detail: what happened and where, in words.
+        code: for ``exit``, the exit code that QEMU would end with: twice the value, plus 1.
     """
 
     reason: str
     cpu: int | None
     detail: str
+    code: int | None = None
 
 
 class Machine:
     """A small x86 SMP machine.
 
     Args:
-        cpus: how many CPUs, 1 to 64; CPU 0 is the bootstrap processor.
+        cpus: how many CPUs, 1 to 255 (with ``x2apic`` to 1024); CPU 0 is the bootstrap processor.
         ram: bytes of RAM from address 0, or ``(start, size)`` ranges.
         schedule: who runs next; :class:`RoundRobin` by default.
         apic_ids: physical id of each CPU; 0, 1, 2, ... by default.
         on_shutdown: what a triple fault does: ``reset`` (as PC chipsets wire it) or ``halt`` (only that CPU stops).
+        x2apic: whether firmware hands the local APICs over in x2APIC mode: ids of 32 bits, registers by MSR, no page.
+        debug_exit: whether there is a device at port 0xF4 that ends the run.
 
     Attributes:
         memory, trace, cpus, apics, schedule, engine, board: its parts; ``apics[i]`` belongs to ``cpus[i]``.
@@ -79,13 +86,20 @@ class Machine:
         schedule: Schedule | None = None,
         apic_ids: Sequence[int] | None = None,
         on_shutdown: str = "reset",
+        *,
+        x2apic: bool = False,
+        debug_exit: bool = False,
     ) -> None:
-        require("cpus", cpus, 1, MAX_CPUS)
+        highest = (_X2APIC_BROADCAST if x2apic else _BROADCAST) - 1
+        if x2apic:
+            require("cpus", cpus, 1, MAX_X2APIC_CPUS)
+        else:
+            require("cpus", cpus, 1, MAX_CPUS, " (the id 0xFF means all CPUs; x2apic=True allows more)")
         ids = list(range(cpus)) if apic_ids is None else list(apic_ids)
         for one in ids:
-            require("each of apic_ids", one, 0, 254)
+            require("each of apic_ids", one, 0, highest)
         if len(ids) != cpus or len(set(ids)) != cpus:
-            raise ValueError(f"apic_ids must be {cpus} different numbers from 0 to 254, not {ids!r}")
+            raise ValueError(f"apic_ids must be {cpus} different numbers from 0 to {highest}, not {ids!r}")
         if on_shutdown not in ("reset", "halt"):
             raise ValueError(f"on_shutdown must be 'reset' or 'halt', not {on_shutdown!r}")
         self.trace = Trace()
@@ -93,6 +107,7 @@ class Machine:
         self.memory = PhysicalMemory([(0, ram)] if isinstance(ram, int) else ram)
         self.schedule: Schedule = schedule or RoundRobin()
         self.on_shutdown = on_shutdown
+        self.x2apic = x2apic
         self.cpus = [Cpu(index, apic_id) for index, apic_id in enumerate(ids)]
         self.images: dict[str, Image] = {}
         self.calls: list[Call] = []
@@ -100,7 +115,7 @@ class Machine:
         self.observers: dict[str, Callable[[str, int, int, int | None], None]] = {}
         self.stopped: Stop | None = None
         self._interrupts = InterruptBus(self)
-        self.board = Board(self)
+        self.board = Board(self, debug_exit)
         self.current = 0
         self.engine = Engine(self.memory, self.board, cpus)
         self._interruptible = Interruptible(self.engine.stop)
@@ -223,15 +238,25 @@ class Machine:
         """Let the schedule's choice run once; False where no CPU can."""
         runnable = [cpu.index for cpu in self.cpus if self._runnable(cpu)]
         if not runnable:
-            wakes = [call.wake for call in self.calls if call.wake > self.time]
-            if not wakes:
-                return False
-            self.time = min(wakes)
-            return True
+            return self._skip()
         index, budget = self.schedule.choose(runnable)
         if index not in runnable or budget < 1:
             raise ValueError(f"schedule must choose one of {runnable} and a budget from 1 on, not {(index, budget)!r}")
         self._turn.take(self.cpus[index], budget if left is None else min(budget, left))
+        return True
+
+    def _skip(self) -> bool:
+        """Let time pass while every CPU waits: to the next event on the way to what can wake one. False: nothing can.
+
+        A timer that wakes nobody does not keep the machine from being idle.
+        """
+        wakes = [call.wake for call in self.calls if call.wake > self.time]
+        wakes += [at for at in map(self._interrupts.wakes_at, self.cpus) if at is not None]
+        if not wakes:
+            return False
+        deadline = self._interrupts.deadline
+        self.time = max(self.time, min(wakes if deadline is None else [*wakes, deadline]))
+        self._interrupts.tick()
         return True
 
     def _runnable(self, cpu: Cpu) -> bool:
@@ -277,15 +302,29 @@ class Machine:
         if not self._turn.performing:
             # From outside, between two slices: what an ICR write sends goes at once.
             self.journal("store", {"cpu": cpu, "paddr": paddr, "value": value})
-            self._turn.carry_out_commands()
+            self._turn.carry_out()
+
+    def out(self, cpu: int, port: int, value: int) -> None:
+        """``cpu`` writes a byte to an I/O port on behalf of its kernel's process context.
+
+        Raises:
+            ValueError: no such CPU, no such port, or not a byte.
+        """
+        self._check(cpu)
+        require("port", port, 0, 0xFFFF)
+        require("value", value, 0, 0xFF)
+        self.board.write_port(cpu, port, 1, value)
+        if not self._turn.performing:
+            self.journal("out", {"cpu": cpu, "port": port, "value": value})
+            self._turn.carry_out()
 
     def printk(self, kernel: str, text: str) -> None:
         """A line of a kernel's log, from its process context."""
         self.emit(Printk, self.current, kernel=kernel, text=text)
 
-    def stop_for_good(self, reason: str, cpu: int | None, detail: str) -> None:
+    def stop_for_good(self, reason: str, cpu: int | None, detail: str, code: int | None = None) -> None:
         """Nothing runs any more, until a kernel is entered anew."""
-        self.stopped = Stop(reason, cpu, detail)
+        self.stopped = Stop(reason, cpu, detail, code)
 
     def enter_kernel(self, cpu: int, registers: Registers) -> None:
         """Let ``cpu`` enter a kernel with ``registers`` (see :func:`mklab.machine.power.entry_registers`)."""

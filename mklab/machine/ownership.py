@@ -83,7 +83,7 @@ class Observation:
         cpu = self._machine.cpus[self._machine.current]
         if not self._settled(cpu):
             self._look(cpu, address)
-        due = cpu.nmi_pending or self._engine.interrupts_enabled()
+        due = (cpu.nmi_pending and not cpu.nmi_blocked) or self._engine.interrupts_enabled()
         return due and self._interrupts.deliverable(cpu) is not None
 
     def _until_settled(self, address: int) -> bool:

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from mklab.machine import cpuid
+from mklab.machine.board import Board
 from mklab.machine.cpu import Cpu, CpuState
 from mklab.machine.engine import Engine, native_cpuid
 from mklab.machine.lapic import LocalApic
@@ -13,6 +14,9 @@ from mklab.trace import Event, Init, PlatformReset, Shutdown
 
 __all__ = ["Power", "entry_registers"]
 
+X2APIC = 1 << 10
+"""IA32_APIC_BASE: x2APIC mode."""
+
 
 class _Machine(Protocol):
     """What power needs of the machine."""
@@ -20,6 +24,11 @@ class _Machine(Protocol):
     cpus: list[Cpu]
     calls: list[Call]
     on_shutdown: str
+    x2apic: bool
+
+    @property
+    def board(self) -> Board:
+        """What CPUs reach."""
 
     @property
     def apics(self) -> list[LocalApic]:
@@ -41,13 +50,22 @@ class Power:
         self._observation = observation
         self._power_on = engine.extended(0)
         for cpu in machine.cpus:
-            self._reset(cpu, CR0.CD | CR0.NW)
+            self._turn_on(cpu)
+
+    def _turn_on(self, cpu: Cpu) -> None:
+        """As after power-up, with what firmware does to a local APIC before it hands over."""
+        apic = self._machine.apics[cpu.index]
+        apic.power_on()
+        self._machine.board.msrs[cpu.index].power_on()
+        self._reset(cpu, CR0.CD | CR0.NW)
+        if self._machine.x2apic:
+            apic.set_base(apic.base | X2APIC)
 
     def _reset(self, cpu: Cpu, cr0: int) -> None:
         """Registers and local APIC as after INIT; the CPU is nobody's."""
         self._engine.set_registers(cpu.index, reset_registers(cpuid.signature(native_cpuid()), cr0))
         self._machine.apics[cpu.index].reset()
-        cpu.nmi_pending = False
+        cpu.nmi_pending = cpu.nmi_blocked = False
         cpu.state = CpuState.WAIT_FOR_SIPI
         for call in [call for call in self._machine.calls if call.cpu == cpu.index]:
             call.step, call.reason = "", f"CPU {cpu.index}, on which it ran, was reset"
@@ -56,13 +74,13 @@ class Power:
         self._observation.disown(cpu)
 
     def init(self, cpu: Cpu, sender: int | None) -> None:
-        """INIT reaches ``cpu``: an AP waits for a SIPI, the BSP restarts at the reset vector."""
+        """INIT reaches ``cpu``: it waits for a SIPI, or restarts at the reset vector where its BSP flag is set."""
         self._machine.emit(Init, cpu.index, from_cpu=sender)
         # INIT keeps MSRs, x87 and SSE state (SDM "Processor State After Reset").
         kept = self._engine.extended(cpu.index)
         self._engine.set_extended(cpu.index, kept | {"debug": self._power_on["debug"]})
         self._reset(cpu, self._engine.registers(cpu.index).cr0)
-        if cpu.bsp:
+        if self._machine.apics[cpu.index].bsp:
             cpu.state = CpuState.RUNNING
 
     def sipi(self, cpu: Cpu, vector: int) -> None:
@@ -85,7 +103,7 @@ class Power:
         self._machine.emit(PlatformReset, cpu, why=why)
         for one in self._machine.cpus:
             self._engine.set_extended(one.index, self._power_on)
-            self._reset(one, CR0.CD | CR0.NW)
+            self._turn_on(one)
         detail = f"{why}. The platform was reset, every kernel with it; boot a host again."
         self._machine.stop_for_good("reset", cpu, detail)
 

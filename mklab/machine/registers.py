@@ -23,7 +23,7 @@ class CR0:
 class CR4:
     """Bits of CR4."""
 
-    PSE, PAE, PGE, OSFXSR = 1 << 4, 1 << 5, 1 << 7, 1 << 9
+    TSD, PSE, PAE, PGE, OSFXSR = 1 << 2, 1 << 4, 1 << 5, 1 << 7, 1 << 9
 
 
 class EFER:

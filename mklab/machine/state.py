@@ -27,6 +27,7 @@ def state(machine: Machine) -> dict[str, Any]:
         "time": machine.time,
         "current": machine.current,
         "on_shutdown": machine.on_shutdown,
+        "x2apic": machine.x2apic,
         "cpus": [cpu.to_dict() for cpu in machine.cpus],
         "registers": [engine.registers(cpu.index).to_dict() for cpu in machine.cpus],
         "extended": [engine.extended(cpu.index) for cpu in machine.cpus],
@@ -73,6 +74,7 @@ def _restore(machine: Machine, data: dict[str, Any]) -> None:
     machine.time = data["time"]
     machine.current = data["current"]
     machine.on_shutdown = data["on_shutdown"]
+    machine.x2apic = data["x2apic"]
     machine.cpus[:] = [Cpu.from_dict(cpu) for cpu in data["cpus"]]
     for index in range(len(machine.cpus)):
         machine.engine.set_extended(index, data["extended"][index])

@@ -1,13 +1,16 @@
 """A CPU's turn: what happens between the schedule's choice and the end of its slice."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mklab.errors import KexecError, MklabError
 from mklab.machine.cpu import Cpu, CpuState
-from mklab.machine.delivery import TripleFaultError, deliver, error_code_of
+from mklab.machine.delivery import GuestFaultError, TripleFaultError, deliver, error_code_of
 from mklab.machine.execution import Exit
+from mklab.machine.instructions import DEBUG, Instruction, execute
 from mklab.machine.interruptible import Interruptible
 from mklab.machine.interrupts import InterruptBus
+from mklab.machine.layout import DEBUG_EXIT
 from mklab.machine.ownership import Observation
 from mklab.machine.process import Call
 from mklab.machine.registers import RFLAGS, Registers
@@ -49,20 +52,22 @@ class Turn:
             self._take_interrupt(cpu)
             if cpu.state is not CpuState.RUNNING:
                 break
-            self._execute(cpu, budget - (self._machine.time - start))
+            left = budget - (self._machine.time - start)
+            deadline = self._interrupts.deadline
+            if deadline is not None:
+                left = min(left, deadline - self._machine.time)
+            self._execute(cpu, left)
+            self._interrupts.tick()
             if self._machine.board.commands:
                 stop = "ipi"
                 break
             if self._interruptible.requested:
                 stop = "asked"
-            if self._interruptible.requested or self._machine.board.reset_request or self._machine.stopped:
+            if self._interruptible.requested or self._machine.board.leaving or self._machine.stopped:
                 break
-        self.carry_out_commands()
-        if self._machine.board.reset_request:
-            why, self._machine.board.reset_request = self._machine.board.reset_request, ""
-            self._machine.power.reset_platform(why, cpu.index)
+        self.carry_out()
         if self._machine.stopped:
-            stop = "reset"
+            stop = "exit" if self._machine.stopped.reason == "exit" else "reset"
         elif cpu.state is CpuState.HALTED and stop == "budget":
             stop = "halt"
         elif cpu.state is CpuState.SHUTDOWN:
@@ -73,20 +78,38 @@ class Turn:
             Slice, cpu.index, budget=budget, executed=self._machine.time - start, stop=stop, registers=registers.digest
         )
 
-    def carry_out_commands(self) -> None:
-        """Send what ICR writes have asked for."""
-        for sender, icr in self._machine.board.take_commands():
+    def carry_out(self) -> None:
+        """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""
+        board = self._machine.board
+        for sender, icr in board.take_commands():
             self._interrupts.send(sender, icr)
+        if board.reset_request is not None:
+            (cpu, why), board.reset_request = board.reset_request, None
+            self._machine.power.reset_platform(why, cpu)
+        if board.exit_request is not None:
+            (cpu, value), board.exit_request = board.exit_request, None
+            why = f"CPU {cpu} wrote {value:#x} to the debug exit at port {DEBUG_EXIT.start:#x}"
+            self._machine.stop_for_good("exit", cpu, why, code=value << 1 | 1)
 
-    def _execute(self, cpu: Cpu, budget: int) -> None:
+    def _run(self, cpu: Cpu, budget: int, watch: Callable[[int], bool] | None) -> Exit:
         self.running = True
         try:
-            leave = self._machine.engine.run(cpu.index, budget, self._observation.watch(cpu))
+            leave = self._machine.engine.run(cpu.index, budget, watch, before_iret=cpu.nmi_blocked)
         finally:
             self.running = False
         # A fetch that faults begins no instruction; time goes on all the same, or a fault that repeats would never end.
         self._machine.time += leave.executed or int(leave.reason == "exception")
-        if leave.reason == "halt":
+        return leave
+
+    def _execute(self, cpu: Cpu, budget: int) -> None:
+        leave = self._run(cpu, budget, self._observation.watch(cpu))
+        if leave.instruction is not None and leave.instruction.name == "iret":
+            # It unblocks NMIs even where it faults (SDM "Handling Multiple NMIs"); one that waits comes after it.
+            cpu.nmi_blocked = False
+            leave = self._run(cpu, 1, None)
+        if leave.instruction is not None:
+            self._instead(cpu, leave.instruction)
+        elif leave.reason == "halt":
             interruptible = bool(self._machine.engine.registers(cpu.index).rflags & RFLAGS.IF)
             cpu.state = CpuState.HALTED
             self._machine.emit(Halted, cpu.index, interruptible=interruptible)
@@ -107,12 +130,38 @@ class Turn:
         else:
             self._deliver(cpu, registers, leave.vector, error, "exception")
 
+    def _instead(self, cpu: Cpu, instruction: Instruction) -> None:
+        """Execute an instruction that the engine gets wrong."""
+        machine, engine = self._machine, self._machine.engine
+        machine.time += 1
+        registers, msrs = engine.registers(cpu.index), machine.board.msrs[cpu.index]
+        stepped = registers.rflags & RFLAGS.TF
+        msrs.kernel_gs = engine.kernel_gs(cpu.index)
+        try:
+            trap = execute(instruction, registers, msrs, machine.apics[cpu.index])
+        except GuestFaultError as fault:
+            self._raise(cpu, fault.vector, error_code_of(fault.vector, fault.error, False))
+            return
+        engine.set_registers(cpu.index, registers)
+        engine.set_kernel_gs(cpu.index, msrs.kernel_gs)
+        if stepped & registers.rflags:
+            engine.note_single_step(cpu.index)
+            trap = DEBUG
+        if trap is not None:
+            self._raise(cpu, trap, None)
+
+    def _raise(self, cpu: Cpu, vector: int, error: int | None) -> None:
+        registers = self._machine.engine.registers(cpu.index)
+        self._machine.emit(Fault, cpu.index, vector=vector, error=error, rip=registers.rip, cr2=registers.cr2)
+        self._deliver(cpu, registers, vector, error, "exception")
+
     def _take_interrupt(self, cpu: Cpu) -> None:
         """Enter the handler of the interrupt or NMI that is due on ``cpu``, if one is."""
         due = self._interrupts.deliverable(cpu)
         if due is None:
             return
         kind = self._interrupts.take(cpu)
+        cpu.nmi_blocked |= kind == "nmi"
         if cpu.state is CpuState.HALTED:
             cpu.state = CpuState.RUNNING
             self._machine.emit(Woken, cpu.index, vector=due)

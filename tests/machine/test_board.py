@@ -98,9 +98,9 @@ def test_nobodys_cpu_reaches_no_port(machine: FakeMachine, board: Board, size: i
 def test_anybody_can_reset_the_platform(machine: FakeMachine, board: Board, cpu: int) -> None:
     machine.current = cpu
     board.port_write(0xCF9, 1, 2)
-    assert (board.reset_request, machine.pauses) == ("", 0), "bit 2 resets, bit 1 only says how"
+    assert (board.reset_request, machine.pauses) == (None, 0), "bit 2 resets, bit 1 only says how"
     board.port_write(0xCF9, 1, 6)
-    assert board.reset_request == f"CPU {cpu} wrote 0x6 to port 0xcf9"
+    assert board.reset_request == (cpu, f"CPU {cpu} wrote 0x6 to port 0xcf9")
     assert machine.pauses == 1
 
 

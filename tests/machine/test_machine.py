@@ -258,7 +258,7 @@ def test_a_delivery_that_faults_names_the_handler_that_was_entered() -> None:
 # Sizes
 
 
-@pytest.mark.parametrize("cpus", [1, 64])
+@pytest.mark.parametrize("cpus", [1, 64, 255])
 def test_the_smallest_and_the_largest_machine(cpus: int) -> None:
     """Each CPU is started by INIT and SIPI to all, and counts itself."""
     machine, _ = long_mode(
@@ -331,13 +331,17 @@ def test_a_machine_runs_in_another_thread_too() -> None:
 
 # Misuse
 
+ALL = " (the id 0xFF means all CPUs; x2apic=True allows more)"
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cpus": 0}, "cpus must be 1 to 64, not 0"),
-        ({"cpus": 65}, "cpus must be 1 to 64, not 65"),
-        ({"cpus": "4"}, "cpus must be 1 to 64, not '4'"),
+        ({"cpus": 0}, f"cpus must be 1 to 255{ALL}, not 0"),
+        ({"cpus": 256}, f"cpus must be 1 to 255{ALL}, not 256"),
+        ({"cpus": "4"}, f"cpus must be 1 to 255{ALL}, not '4'"),
+        ({"cpus": 1025, "x2apic": True}, "cpus must be 1 to 1024, not 1025"),
+        ({"cpus": 1, "x2apic": True, "apic_ids": [0xFFFFFFFF]}, "each of apic_ids must be 0 to 4294967294, not 4294967295"),
         ({"cpus": 2, "apic_ids": [1]}, "apic_ids must be 2 different numbers from 0 to 254, not [1]"),
         ({"cpus": 2, "apic_ids": [1, 1]}, "apic_ids must be 2 different numbers from 0 to 254, not [1, 1]"),
         ({"cpus": 2, "apic_ids": [0, 255]}, "each of apic_ids must be 0 to 254, not 255"),

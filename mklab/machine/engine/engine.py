@@ -1,12 +1,10 @@
-"""The engine: one Unicorn instance that carries every CPU of the machine. The only module that imports unicorn.
+"""Executes the CPUs' code, one CPU at a time.
 
 A CPU that does not run is a saved context; entering it restores the context and drops the TLB. Translated code is
 shared, so a store into code by any CPU is seen by all. Budgets are exact: a hook before each instruction counts.
 """
 
 import ctypes
-import functools
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -15,40 +13,39 @@ from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
-from mklab.errors import MklabError
-from mklab.machine.context import ContextLayout
-from mklab.machine.decode import how_it_repeats
+from mklab.machine.decode import LONGEST_INSTRUCTION, code_at, how_it_repeats
+from mklab.machine.engine.binding import (
+    CPUID_RESULT,
+    VOID,
+    TranslatedBlock,
+    add_hook,
+    blob,
+    flush_tlb,
+    open_emulator,
+)
+from mklab.machine.engine.probe import probe_context
+from mklab.machine.engine.translations import Translations
 from mklab.machine.execution import Count, Exit, Platform
+from mklab.machine.instructions import cr0_fault, decode
 from mklab.machine.layout import APIC_BASE, APIC_SIZE, PHYSICAL_ADDRESS_BITS
 from mklab.machine.memory import PhysicalMemory
-from mklab.machine.registers import CR0, GPRS, RFLAGS, Registers, Segment
+from mklab.machine.registers import CR0, CR4, RFLAGS, Registers, Segment
 
-__all__ = ["Engine", "native_cpuid", "probe_context"]
+__all__ = ["Engine"]
 
-_CPU_MODEL = x86.UC_CPU_X86_NEHALEM
-"""Nehalem has no RDRAND, which Unicorn would answer from the real machine: runs would differ."""
-
-_VOID = ctypes.c_void_p
-_ON_CODE = ctypes.CFUNCTYPE(None, _VOID, ctypes.c_uint64, ctypes.c_uint32, _VOID)
-_ON_INTR = ctypes.CFUNCTYPE(None, _VOID, ctypes.c_uint32, _VOID)
-_ON_TSC = ctypes.CFUNCTYPE(ctypes.c_int, _VOID, _VOID)
-_FLUSH_TLB = 11 | 1 << 30
-"""UC_CTL_TLB_FLUSH, a write without arguments; the Python binding has no name for it."""
+_ON_CODE = ctypes.CFUNCTYPE(None, VOID, ctypes.c_uint64, ctypes.c_uint32, VOID)
+_ON_INTR = ctypes.CFUNCTYPE(None, VOID, ctypes.c_uint32, VOID)
+_ON_TSC = ctypes.CFUNCTYPE(ctypes.c_int, VOID, VOID)
+_ON_BLOCK = ctypes.CFUNCTYPE(None, VOID, ctypes.POINTER(TranslatedBlock), ctypes.POINTER(TranslatedBlock), VOID)
 
 _UNPAGED_LIMIT = 1 << 32
 """Without paging, code reaches 4 GiB."""
 _DROP_LIMIT = 1 << 20
 """Bytes from which dropping every translation is cheaper than looking at each page."""
 _INVALID_OPCODE = 6
-_MSRS = (
-    *(0x174, 0x175, 0x176, 0x17A, 0x1A0, 0x277, 0x2FF),  # SYSENTER, MCG_STATUS, MISC_ENABLE, PAT, MTRRdefType
-    *(*range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270)),  # MTRRs
-    *(0xD90, 0xC0010117),  # BNDCFGS, VM_HSAVE_PA
-    *(*range(0xC0000081, 0xC0000085), *range(0xC0000100, 0xC0000104)),  # SYSCALL, FS and GS base, TSC_AUX
-)
-"""The MSRs that the emulator keeps, EFER and the time stamp counter apart."""
-_CPUID_RESULT = (x86.UC_X86_REG_RAX, x86.UC_X86_REG_RBX, x86.UC_X86_REG_RCX, x86.UC_X86_REG_RDX)
-"""Whole registers: CPUID clears the upper halves in 64-bit mode."""
+_MSRS = (0xC0000102,)
+"""KERNEL_GS_BASE: the one that an instruction the engine executes by itself (SWAPGS) reads and writes."""
+_DR6_SINGLE_STEP = 1 << 14
 _DEBUG = tuple(getattr(x86, f"UC_X86_REG_DR{i}") for i in (0, 1, 2, 3, 6, 7))
 _XMM = tuple(getattr(x86, f"UC_X86_REG_XMM{i}") for i in range(16))
 _X87 = tuple(getattr(x86, f"UC_X86_REG_FP{i}") for i in range(8))
@@ -68,18 +65,21 @@ class Engine:
         self._layout = probe_context()
         self._memory = memory
         self._platform = platform
-        self._uc = uc = _open()
+        self._uc = uc = open_emulator()
         self._handle = uc._uch
-        self._keep: list[Any] = []
+        self._keep: list[object] = []
         self._current: int | None = None
         self._peeked = ctypes.c_uint64()
         self._peeked_at = ctypes.byref(self._peeked)
         self._stale: list[tuple[int, int]] = []
         self._count = Count(0, None)
+        self._translations = Translations(memory)
+        self._places = self._translations.places
         memory.on_write = self._written
-        self._map()
-        self._hook()
         self._scratch = uc.context_save()
+        self._hook()
+        self._prime()
+        self._map()
         self._unpaged = self._make_unpaged()
         self._contexts = [uc.context_save() for _ in range(cpus)]
 
@@ -98,6 +98,7 @@ class Engine:
             free = end
 
     def _hook(self) -> None:
+        self._hook_raw(uc_const.UC_HOOK_EDGE_GENERATED, _ON_BLOCK(self._on_translated))
         self._hook_raw(uc_const.UC_HOOK_CODE, _ON_CODE(self._on_code))
         self._hook_raw(uc_const.UC_HOOK_INTR, _ON_INTR(self._on_exception))
         self._hook_raw(uc_const.UC_HOOK_INSN, _ON_TSC(self._on_rdtsc), x86.UC_X86_INS_RDTSC)
@@ -106,22 +107,16 @@ class Engine:
         self._uc.hook_add(uc_const.UC_HOOK_INSN, self._on_cpuid, None, 1, 0, x86.UC_X86_INS_CPUID)
 
     def _hook_raw(self, kind: int, callback: Any, *extra: int) -> None:
-        """Add a hook without the binding's wrapper: it is three times slower, and it does not know RDTSC."""
-        hook = ctypes.c_size_t()
-        self._keep.append((hook, callback))
-        arguments = (ctypes.c_int(value) for value in extra)
-        code = uclib.uc_hook_add(
-            self._handle,
-            ctypes.byref(hook),
-            ctypes.c_int(kind),
-            ctypes.cast(callback, _VOID),
-            None,
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
-            *arguments,
-        )
-        if code:
-            raise MklabError(f"Unicorn refused a hook of kind {kind}: {unicorn.UcError(code)}")
+        self._keep.append(add_hook(self._handle, kind, callback, *extra))
+
+    def _prime(self) -> None:
+        """Run a block to its end: until one has, the engine reports no translations."""
+        self._count = Count(2, None)
+        self._uc.mem_map(0x1000, 0x1000)
+        self._uc.mem_write(0x1000, b"\xeb\x00\xf4")  # jmp to the next; hlt
+        self._uc.emu_start(0x1000, 0)
+        self._uc.mem_unmap(0x1000, 0x1000)
+        uclib.uc_context_restore(self._handle, self._scratch._context)
 
     # Registers
 
@@ -134,12 +129,9 @@ class Engine:
         uclib.uc_context_restore(self._handle, self._contexts[cpu]._context)
         self._current = cpu
 
-    def _flush_tlb(self) -> None:
-        uclib.uc_ctl(self._handle, ctypes.c_int(_FLUSH_TLB))
-
     def _save_scratch(self) -> Any:
         uclib.uc_context_save(self._handle, self._scratch._context)
-        return _blob(self._scratch)
+        return blob(self._scratch)
 
     def registers(self, cpu: int) -> Registers:
         """The registers of ``cpu``."""
@@ -172,8 +164,24 @@ class Engine:
         uclib.uc_reg_read(self._handle, name, self._peeked_at)
         return self._peeked.value
 
+    def kernel_gs(self, cpu: int) -> int:
+        """IA32_KERNEL_GS_BASE of ``cpu``, which SWAPGS exchanges with the base of GS."""
+        self.enter(cpu)
+        value: int = self._uc.msr_read(_MSRS[0])
+        return value
+
+    def set_kernel_gs(self, cpu: int, value: int) -> None:
+        """The inverse of :meth:`kernel_gs`."""
+        self.enter(cpu)
+        self._uc.msr_write(_MSRS[0], value)
+
+    def note_single_step(self, cpu: int) -> None:
+        """DR6 of ``cpu`` shall tell that the trap flag raised #DB."""
+        self.enter(cpu)
+        self._uc.reg_write(x86.UC_X86_REG_DR6, self._uc.reg_read(x86.UC_X86_REG_DR6) | _DR6_SINGLE_STEP)
+
     def extended(self, cpu: int) -> dict[str, list[Any]]:
-        """What :class:`Registers` leaves out: MSRs, debug registers, x87 and SSE state; plain data."""
+        """What :class:`Registers` leaves out: the MSRs it keeps, debug registers, x87 and SSE state; plain data."""
         self.enter(cpu)
         read = self._uc.reg_read
         return {
@@ -201,17 +209,22 @@ class Engine:
 
     # Execution
 
-    def run(self, cpu: int, budget: int, watch: Callable[[int], bool] | None = None) -> Exit:
+    def run(
+        self, cpu: int, budget: int, watch: Callable[[int], bool] | None = None, *, before_iret: bool = False
+    ) -> Exit:
         """Let ``cpu`` execute up to ``budget`` instructions (at least one).
+
+        It stops before an instruction that :mod:`mklab.machine.instructions` must execute.
 
         Args:
             watch: called with the linear address before each instruction; True stops before it.
+            before_iret: whether to stop before IRET, too.
         """
         self.enter(cpu)
         self._drop_stale()
         # Always, not only where the CPU is another one: looking at registers in between must not change the run.
-        self._flush_tlb()
-        self._count = Count(budget, watch)
+        flush_tlb(self._handle)
+        self._count = Count(budget, watch, before_iret)
         failure = None
         try:
             self._uc.emu_start(self._uc.reg_read(x86.UC_X86_REG_RIP), 0)
@@ -228,6 +241,8 @@ class Engine:
             return Exit(count.executed, "exception", _INVALID_OPCODE)
         if failure is not None:
             return Exit(count.executed, "absent")
+        if count.instruction is not None:
+            return Exit(count.executed, "intercept", instruction=count.instruction)
         if not count.refused:
             return Exit(count.executed, "halt")
         return Exit(count.executed, "asked" if count.asked else "budget")
@@ -251,10 +266,31 @@ class Engine:
                 count.refused = True
                 uclib.uc_emu_stop(self._handle)
                 return
+            if address in self._places and self._intercept(address):
+                uclib.uc_emu_stop(self._handle)
+                return
         except BaseException as error:
             self._fail(error)
         count.left -= 1
         count.last = address
+
+    def _on_translated(self, _uc: int, block: Any, _before: Any, _data: int) -> None:
+        try:
+            self._translations.translated(self._running_registers(), block.contents.pc, block.contents.size)
+        except BaseException as error:
+            self._fail(error)
+
+    def _intercept(self, address: int) -> bool:
+        """Whether the instruction at ``address`` is one that is not to be executed by the engine."""
+        registers = self._running_registers()
+        code = code_at(self._memory, registers, address, LONGEST_INSTRUCTION)
+        instruction = decode(code, registers.mode == "long" and registers.cs.long)
+        if instruction is None or (instruction.name == "iret" and not self._count.before_iret):
+            return False
+        if instruction.name == "mov to cr0" and (registers.cpl or not cr0_fault(instruction, registers)):
+            return False
+        self._count.instruction = instruction
+        return True
 
     def _restarted(self, address: int) -> bool:
         """Whether the engine begins an instruction anew that it has begun already.
@@ -289,6 +325,9 @@ class Engine:
 
     def _drop_stale(self) -> None:
         """Forget what was translated from bytes that Python has written since."""
+        if self._translations.too_many:
+            self._places.clear()
+            self._uc.ctl_flush_tb()
         stale = list(self._stale)
         if not stale:
             return
@@ -299,7 +338,7 @@ class Engine:
         # ctl_remove_cache takes linear addresses: with paging off they are physical ones.
         uclib.uc_context_save(self._handle, self._scratch._context)
         uclib.uc_context_restore(self._handle, self._unpaged._context)
-        self._flush_tlb()
+        flush_tlb(self._handle)
         for start, end in stale:
             self._uc.ctl_remove_cache(start, end)
         uclib.uc_context_restore(self._handle, self._scratch._context)
@@ -309,7 +348,7 @@ class Engine:
         flat = Segment(8, 0, 0xFFFFFFFF, 0xCF9B00)
         registers = Registers(cr0=CR0.PE | CR0.ET, cs=flat, ss=flat, ds=flat, es=flat)
         context = self._uc.context_save()
-        self._layout.write(_blob(context), registers)
+        self._layout.write(blob(context), registers)
         return context
 
     # What the running CPU reaches
@@ -335,11 +374,14 @@ class Engine:
 
     def _on_cpuid(self, uc: Any, _data: Any) -> int:
         leaf, subleaf = uc.reg_read(x86.UC_X86_REG_EAX), uc.reg_read(x86.UC_X86_REG_ECX)
-        for name, value in zip(_CPUID_RESULT, self._platform.cpuid(leaf, subleaf), strict=True):
+        for name, value in zip(CPUID_RESULT, self._platform.cpuid(leaf, subleaf), strict=True):
             uc.reg_write(name, value)
         return 1
 
     def _on_rdtsc(self, _uc: int, _data: int) -> int:
+        registers = self._running_registers() if self._peek(x86.UC_X86_REG_CR4) & CR4.TSD else None
+        if registers is not None and registers.cpl:
+            return 0  # the engine's own RDTSC raises the #GP
         value = self._platform.timestamp()
         self._uc.reg_write(x86.UC_X86_REG_RAX, value & 0xFFFFFFFF)
         self._uc.reg_write(x86.UC_X86_REG_RDX, value >> 32)
@@ -348,87 +390,3 @@ class Engine:
 
 def _part(value: int, byte: int, size: int) -> int:
     return value >> 8 * byte & (1 << 8 * size) - 1
-
-
-def _open() -> Any:
-    uc: Any = unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
-    uc.ctl_set_cpu_model(_CPU_MODEL)
-    uc.ctl_set_tcg_buffer_size(16 << 20)
-    # Without exits, `until` is not translated through the guest's page tables at each return.
-    uc.ctl_exits_enabled(True)
-    uc.ctl_set_exits([])
-    uc.reg_write(x86.UC_X86_REG_MXCSR, 0x1F80)
-    uc.reg_write(x86.UC_X86_REG_FPCW, 0x40)
-    return uc
-
-
-def _blob(context: Any) -> Any:
-    """The bytes of a saved context, writable in place."""
-    address = ctypes.cast(context._context, _VOID).value
-    assert address is not None
-    return (ctypes.c_ubyte * context.size).from_address(address)
-
-
-@functools.cache
-def probe_context() -> ContextLayout:
-    """Find where registers lie in a saved context, by provoking #GP(0x5678) and looking for known values.
-
-    Raises:
-        MklabError: this build of Unicorn lays its context out in another way.
-    """
-    uc = _open()
-    uc.mem_map(0, 0x2000)
-    uc.mem_write(0x1000, b"\x8e\xd8")  # mov ds, eax: selector 0x5678 lies outside a GDT of 8 bytes
-    uc.reg_write(x86.UC_X86_REG_GDTR, (0, 0x800, 7, 0))
-    marks = [0x1122334455660000 + i for i in range(16)]
-    general = [getattr(x86, f"UC_X86_REG_{name.upper()}") for name in GPRS]
-    for name, mark in zip(general, marks, strict=True):
-        uc.reg_write(name, mark)
-    before = bytes(_blob(uc.context_save()))
-    base = before.find(struct.pack("<16Q", *marks))
-    uc.msr_write(0xC0000080, 0x901)  # SCE, LME, NXE; LMA stays set
-    efer = _changed(before, bytes(_blob(uc.context_save())), "<Q", 0x500, 0xD01)
-    uc.reg_write(x86.UC_X86_REG_RAX, 0x5678)
-    seen: list[bytes] = []
-
-    def fault(_uc: Any, vector: int, _data: Any) -> None:
-        assert vector == 13
-        seen.append(bytes(_blob(uc.context_save())))
-        uc.emu_stop()
-
-    uc.hook_add(uc_const.UC_HOOK_INTR, fault)
-    uc.emu_start(0x1000, 0)
-    error = _changed(before, seen[0], "<i", 0, 0x5678)
-    old = _changed(before, seen[0], "<i", -1, 13)
-    if base < 0 or len(efer) != 1 or not error or not old:
-        raise MklabError(f"unicorn {unicorn.__version__} keeps its registers elsewhere; install the locked version")
-    # exception_nr, too, may hold 13: old_exception is the later of the two.
-    return ContextLayout(base, efer[0], error[-1], old[-1])
-
-
-def _changed(before: bytes, after: bytes, form: str, old: int, new: int) -> list[int]:
-    """Offsets, behind the general registers, where ``old`` became ``new``."""
-    step = 4
-    last = len(before) - struct.calcsize(form)
-    return [
-        at
-        for at in range(0, last, step)
-        if struct.unpack_from(form, before, at)[0] == old and struct.unpack_from(form, after, at)[0] == new
-    ]
-
-
-@functools.cache
-def native_cpuid() -> dict[tuple[int, int], tuple[int, int, int, int]]:
-    """What the CPU model answers to CPUID, by leaf and subleaf."""
-    uc = _open()
-    uc.mem_map(0x1000, 0x1000)
-    uc.mem_write(0x1000, b"\x0f\xa2\xf4")  # cpuid; hlt
-    answers = {}
-    for leaf in (*range(0x10), *range(0x80000000, 0x80000009)):
-        for subleaf in range(4 if leaf in (4, 7, 0xB, 0xD) else 1):
-            uc.reg_write(x86.UC_X86_REG_RAX, leaf)
-            uc.reg_write(x86.UC_X86_REG_RCX, subleaf)
-            uc.emu_start(0x1000, 0)
-            eax, ebx, ecx, edx = (uc.reg_read(name) for name in _CPUID_RESULT)
-            answers[leaf, subleaf] = (eax, ebx, ecx, edx)
-    return answers
