@@ -52,11 +52,13 @@ def enter_long(memory: PhysicalMemory, registers: Registers, event: Delivery) ->
     frame = [registers.ss.selector, registers.rsp, flags, registers.cs.selector, registers.rip]
     if event.error is not None:
         frame.append(event.error)
-    stack = stack - 8 * len(frame) & (1 << 64) - 1
+    stores = []
+    for value in frame:
+        stack = stack - 8 & (1 << 64) - 1
+        stores.append((stack, struct.pack("<Q", value)))
     if not _canonical(stack):
         raise GuestFaultError(STACK_FAULT, event.external, f"the stack pointer {stack:#x} is not canonical")
-    data = b"".join(struct.pack("<Q", value) for value in reversed(frame))
-    linear.write_all([(stack, data)], user=cpl == 3)
+    linear.write_all(stores, user=cpl == 3)
     mark_accessed(linear, registers, code)
     clear = RFLAGS.TF | RFLAGS.NT | RFLAGS.RF | RFLAGS.VM | (RFLAGS.IF if kind & 0x1F == _INTERRUPT_GATE else 0)
     code.selector = selector & ~3 | cpl

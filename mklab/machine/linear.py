@@ -12,7 +12,8 @@ class LinearMemory:
     """Guest memory under the page tables of one set of registers.
 
     Accesses are the supervisor's, whatever the CPL, unless they say ``user``. They set accessed and dirty bits. Where
-    there is no RAM, reads give zeros and stores vanish.
+    there is no RAM, reads give zeros and stores vanish. A page that was reached once is not walked to again: it serves
+    one delivery.
 
     Args:
         memory: the RAM, with the page tables in it.
@@ -23,6 +24,7 @@ class LinearMemory:
         self._memory = memory
         self._registers = registers
         self._mask = (1 << 64) - 1 if registers.efer & EFER.LMA else 0xFFFFFFFF
+        self._pages: dict[tuple[int, bool, bool], int] = {}
 
     def read(self, linear: int, size: int) -> bytes:
         """``size`` bytes from ``linear``.
@@ -44,7 +46,7 @@ class LinearMemory:
         self.write_all([(linear, data)], user=False)
 
     def write_all(self, stores: list[tuple[int, bytes]], *, user: bool) -> None:
-        """Carry out ``(linear, data)`` stores, all of them or none.
+        """Carry out ``(linear, data)`` stores, all of them or none; #PF is that of the first one that faults.
 
         Raises:
             GuestFaultError: #PF.
@@ -70,7 +72,10 @@ class LinearMemory:
         while size:
             linear &= self._mask
             part = min(size, PAGE - linear % PAGE)
-            pieces.append((self._translate(linear, write, user), part))
+            key = (linear // PAGE, write, user)
+            if key not in self._pages:
+                self._pages[key] = self._translate(linear, write, user) - linear % PAGE
+            pieces.append((self._pages[key] + linear % PAGE, part))
             linear, size = linear + part, size - part
         return pieces
 
