@@ -31,6 +31,7 @@
 #define TASK_16		0x98
 #define V86_TSS		0xa0
 #define BAD_TSS		0xa8
+#define LEAVE_TSS	0xd0
 #define SHORT_TSS	0xb0
 #define ABSENT_TSS	0xb8
 #define LDT		0xc0
@@ -112,6 +113,13 @@
 	DONE
 	.endm
 
+	/* IRETL, CALL or JMP to a task: not all emulators know the flags then, but for those that were popped last. */
+	.macro	SWITCH instruction:vararg
+	pushfl
+	popfl
+	\instruction
+	.endm
+
 	.section .text
 	.globl	_start
 	.code16
@@ -149,7 +157,7 @@ start_32:
 	movl	$second_pdpt, %ecx
 1:	movl	%edx, %cr4
 	movl	%ebx, %cr3
-	.irp	one, main_tss, jump_tss, fault_tss, plain_tss, bad_tss
+	.irp	one, main_tss, jump_tss, fault_tss, plain_tss, leave_tss, bad_tss
 	movl	%ebx, \one + 28
 	.endr
 	.irp	one, task_tss, v86_tss		/* other tables, that map the same */
@@ -309,7 +317,7 @@ without_pages:
 	ljmp	$BASED_CODE, $(1f - _start)
 1:	int	$0x60
 	ljmp	$KERNEL_CODE, $2f
-2:	movl	$2, %esp			/* wraps within 64 KiB */
+2:	movl	$4, %esp			/* wraps within 64 KiB */
 	int	$0x40
 	movl	$KERNEL_DATA, %eax
 	movl	%eax, %ss
@@ -452,20 +460,18 @@ without_pages:
 	ud2
 	DONE
 	TRY
-	lcall	$TASK_TSS, $0
-	lcall	$TASK_GATE, $0
+	SWITCH	lcall $TASK_TSS, $0
+	SWITCH	lcall $TASK_GATE, $0
 	int	$0x40
-	ljmp	$JUMP_TSS, $0
+	SWITCH	ljmp $JUMP_TSS, $0
 	int	$0x40
-	ljmp	$JUMP_TSS, $0
+	SWITCH	ljmp $JUMP_TSS, $0
 	jmp	9f
 	DONE
 	TO_TASK	0x70, TASK_16, access=0xe5
+	TO_TASK	0x71, LEAVE_TSS, access=0xe5
 	TRY
-	ljmp	$BASED_CODE, $(1f - _start)
-1:	int	$0x70
-	int	$0x40
-	ljmp	$KERNEL_CODE, $9f
+	int	$0x70				/* goes on to 0x71 */
 	DONE
 	TO_TASK	0x70, V86_TSS, access=0xe5
 	TRY
@@ -567,13 +573,9 @@ without_pages:
 	DONE_V86
 	GATE_AT	0x70, stubs, selector=CONFORMING, access=0xee
 	TRY_V86
-	int	$0x70				/* neither a conforming segment ... */
+	int	$0x70				/* it must be CPL 0 */
 	DONE_V86
-	GATE_AT	0x70, stubs, selector=MIDDLE_CODE, access=0xee
-	TRY_V86
-	int	$0x70				/* ... nor CPL 1 */
-	DONE_V86
-	GATE_AT	0x70, stubs + 0x70 * 16, selector=BASED_CODE, access=0xe6
+	GATE_AT	0x70, stubs + 0x70 * 16 - _start, selector=BASED_CODE, access=0xe6
 	TRY_V86
 	int	$0x70				/* a 16-bit frame */
 	DONE_V86
@@ -593,6 +595,7 @@ without_pages:
 	DONE
 	movl	$TASK_16, %eax
 	ltr	%ax
+	movw	$KERNEL_DATA, task_16 + 4	/* SS0 */
 	TRY_USER
 	int	$0x70
 	ud2
@@ -619,8 +622,8 @@ through_gate:					/* of the call gate */
 	int	$0x40
 	lretl	$8
 
-	.macro	LOG_TASK number
-	pushl	$1f
+	.macro	LOG_TASK number base=0
+	pushl	$(1f - \base)
 	pushl	$(MARK + \number)
 	jmp	handler
 1:
@@ -636,32 +639,48 @@ through_gate:					/* of the call gate */
 	.irp	at, 72, 80, 84
 	movl	$KERNEL_DATA, main_tss + \at
 	.endr
+	movl	$0, main_tss + 88
+	movl	$0, main_tss + 92
 	andb	$~2, gdt + BAD_TSS + 5
 	.endm
-task:	LOG_TASK 0
+task:	LOG_TASK 1
 	movl	$0x5a5a5a5a, %ecx
-	iretl
+	SWITCH	iretl
 	jmp	task
 jump_task:
-	LOG_TASK 1
-	ljmp	$MAIN_TSS, $0
+	LOG_TASK 2
+	SWITCH	ljmp $MAIN_TSS, $0
 	jmp	jump_task
 fault_task:
 	popl	%edx				/* the error code */
-	LOG_TASK 2
-	RESUME_MAIN
-	movw	$MAIN_TSS, fault_tss
-	iretl
-	jmp	fault_task
-plain_task:
 	LOG_TASK 3
 	RESUME_MAIN
-	iretl
+	movw	$MAIN_TSS, fault_tss
+	SWITCH	iretl
+	jmp	fault_task
+plain_task:
+	LOG_TASK 4
+	RESUME_MAIN
+	SWITCH	iretl
 	jmp	plain_task
 narrow_task:					/* in BASED_CODE, on STACK_16 */
-	LOG_TASK 4
-	iretl
-	jmp	narrow_task
+	.irp	register, ax, bx, cx, dx, si, di, bp, sp
+	movzwl	%\register, %e\register	/* upper halves are not defined */
+	.endr
+	LOG_TASK 5, _start
+	stc
+	int	$0x71
+leave_task:					/* not by IRETL: back to MAIN_TSS as it is */
+	LOG_TASK 6
+	.irp	one, MAIN_TSS, TASK_16, LEAVE_TSS
+	andb	$~2, gdt + \one + 5
+	.endr
+	movl	$MAIN_TSS, %eax
+	ltr	%ax
+	movl	$STACK, %esp
+	pushl	$2
+	popfl
+	jmp	*recover
 	.code16
 v86_task:
 	movw	%cs, %ax
@@ -745,7 +764,7 @@ handler:
 	cmpl	$FIRST_BACK, %eax
 	jb	1f
 	cmpl	$MARK, %eax
-	jae	2f
+	ja	2f
 	cmpl	$FIRST_DEAD, %eax
 	jae	1f
 	cmpl	$FIRST_NARROW, %eax
@@ -815,6 +834,7 @@ gdt:	.quad	0
 	TSS_AT	main_tss, type=0x09		/* ABSENT_TSS */
 	.word	0x17, ldt - _start, 0x8201, 0
 	.quad	0x00cf91000000ffff		/* READ_ONLY_DATA */
+	TSS_AT	leave_tss
 gdt_end:
 ldt:	.quad	0
 	.quad	0x00cf9b000000ffff		/* LOCAL_CODE */
@@ -848,6 +868,8 @@ plain_tss:
 	TASK_STATE plain_task, 2, PLAIN_STACK
 v86_tss:
 	TASK_STATE (v86_task - _start), 0x23202, 0xff0, cs=0x1000, ss=0x6200, ds=0x1000, es=0x4321
+leave_tss:
+	TASK_STATE leave_task, 2, TASK_STACK - 0x100
 bad_tss:
 	TASK_STATE plain_task, 2, TASK_STACK
 task_16:
