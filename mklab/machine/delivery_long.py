@@ -52,17 +52,16 @@ def enter_long(memory: PhysicalMemory, registers: Registers, event: Delivery) ->
     frame = [registers.ss.selector, registers.rsp, flags, registers.cs.selector, registers.rip]
     if event.error is not None:
         frame.append(event.error)
-    stores = []
+    bottom = stack - 8 * len(frame) & (1 << 64) - 1
+    if not _canonical(bottom):
+        raise GuestFaultError(STACK_FAULT, event.external, f"the stack pointer {bottom:#x} is not canonical")
     for value in frame:
-        stack = stack - 8 & (1 << 64) - 1
-        stores.append((stack, struct.pack("<Q", value)))
-    if not _canonical(stack):
-        raise GuestFaultError(STACK_FAULT, event.external, f"the stack pointer {stack:#x} is not canonical")
-    linear.write_all(stores, user=cpl == 3)
+        stack -= 8
+        linear.write(stack, struct.pack("<Q", value), user=cpl == 3)
     mark_accessed(linear, registers, code)
     clear = RFLAGS.TF | RFLAGS.NT | RFLAGS.RF | RFLAGS.VM | (RFLAGS.IF if kind & 0x1F == _INTERRUPT_GATE else 0)
     code.selector = selector & ~3 | cpl
-    return replace(registers, rsp=stack, ss=ss, rip=offset, cs=code, rflags=registers.rflags & ~clear, shadow=False)
+    return replace(registers, rsp=bottom, ss=ss, rip=offset, cs=code, rflags=registers.rflags & ~clear, shadow=False)
 
 
 def _canonical(address: int) -> bool:

@@ -37,26 +37,16 @@ class LinearMemory:
             self._memory.read(at, part) if self._memory.contains(at, part) else bytes(part) for at, part in pieces
         )
 
-    def write(self, linear: int, data: bytes) -> None:
+    def write(self, linear: int, data: bytes, *, user: bool = False) -> None:
         """Store ``data`` at ``linear``, all of it or nothing.
 
         Raises:
             GuestFaultError: #PF.
         """
-        self.write_all([(linear, data)], user=False)
-
-    def write_all(self, stores: list[tuple[int, bytes]], *, user: bool) -> None:
-        """Carry out ``(linear, data)`` stores, all of them or none; #PF is that of the first one that faults.
-
-        Raises:
-            GuestFaultError: #PF.
-        """
-        found = [(self._pieces(linear, len(data), write=True, user=user), data) for linear, data in stores]
-        for pieces, data in found:
-            for at, part in pieces:
-                if self._memory.contains(at, part):
-                    self._memory.write(at, data[:part])
-                data = data[part:]
+        for at, part in self._pieces(linear, len(data), write=True, user=user):
+            if self._memory.contains(at, part):
+                self._memory.write(at, data[:part])
+            data = data[part:]
 
     def check(self, linear: int, size: int, *, write: bool) -> None:
         """Raise what an access by the supervisor would raise.

@@ -12,7 +12,7 @@ __all__ = ["push"]
 def push(
     linear: LinearMemory, ss: Segment, esp: int, values: Sequence[int], width: int, *, error: int, user: bool
 ) -> int:
-    """Push ``values``, the first one first, all or none of them.
+    """Push ``values``, the first one first; a page fault leaves those before it in memory.
 
     Args:
         linear: where the stack lies.
@@ -36,5 +36,6 @@ def push(
             raise GuestFaultError(STACK_FAULT, error, f"the stack {ss.selector:#x} has no room at {offset:#x}")
         stores.append((ss.base + offset, (value & (1 << 8 * width) - 1).to_bytes(width, "little")))
         esp = esp & ~mask | offset
-    linear.write_all(stores, user=user)
+    for at, data in stores:
+        linear.write(at, data, user=user)
     return esp
