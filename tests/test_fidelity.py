@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 
 from mklab.guest.build import build
-from mklab.machine.delivery import deliver
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine
-from mklab.machine.memory import PhysicalMemory
 from mklab.machine.power import entry_registers
-from mklab.machine.registers import CR0, RFLAGS, Registers, Segment
-from mklab.trace import Delivered, Fault, Shutdown
+from mklab.machine.registers import Segment
+from mklab.trace import Delivered, Fault
 
 TABLES, CODE, STACK = 0x70000, 0x100000, 0x90000
 
@@ -65,35 +63,6 @@ def test_nmis_nest() -> None:
         machine.store(1, APIC_BASE + 0x300, 0x400)
         machine.run(2000)
     assert [(event.vector, event.rip) for event in machine.trace.of(Delivered)][1] == (2, gate)
-
-
-def test_protected_mode_has_no_delivery() -> None:
-    """Hardware: a gate within the IDT's limit is entered."""
-    machine = Machine(1)
-    flat = Segment(8, 0, 0xFFFFFFFF, 0xCF9B00)
-    data = Segment(16, 0, 0xFFFFFFFF, 0xCF9300)
-    idt = Segment(0, 0x2000, 0x7FF, 0)
-    machine.poke(CODE, bytes.fromhex("cd30"))  # int 0x30
-    registers = Registers(rip=CODE, cr0=CR0.PE | CR0.ET, cs=flat, ss=data, ds=data, es=data, idtr=idt, rsp=STACK)
-    machine.patch_registers(0, registers)
-    assert machine.run().reason == "reset"
-    assert "32-bit protected mode, which mklab does not deliver" in machine.trace.of(Shutdown)[0].why
-
-
-def test_delivery_leaves_accessed_bits_and_rf_alone() -> None:
-    """Hardware: the walk sets A and D, and a fault's saved RFLAGS have RF set."""
-    memory = PhysicalMemory([(0, 0x400000)])
-    memory.write(TABLES, (TABLES + 0x1003).to_bytes(8, "little"))
-    memory.write(TABLES + 0x1000, (TABLES + 0x2003).to_bytes(8, "little"))
-    memory.write(TABLES + 0x2000, (0x83).to_bytes(8, "little"))
-    memory.write(0x3000 + 13 * 16, bytes((0, 0, 0x10, 0, 0, 0x8E, 0x10, 0)) + bytes(8))
-    memory.write(0x2010, (0x00AF9B000000FFFF).to_bytes(8, "little"))
-    registers = entry_registers(CODE, STACK, 0, TABLES)
-    registers.gdtr, registers.idtr = Segment(0, 0x2000, 0x17, 0), Segment(0, 0x3000, 0xFFF, 0)
-    entered = deliver(memory, registers, 13, 0, "exception").registers
-    assert entered.rip == 0x100000
-    assert memory.read_u64(TABLES + 0x2000) == 0x83
-    assert not memory.read_u64(entered.rsp + 24) & RFLAGS.RF
 
 
 def test_a_fetch_fault_is_reported_at_the_start_of_its_block() -> None:

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from mklab.machine.registers import CR0, CR4, EFER, GPRS, SEGMENTS, Registers, Segment
+from mklab.machine.registers import CR0, CR4, EFER, GPRS, RFLAGS, SEGMENTS, Registers, Segment
 
 __all__ = ["ContextLayout"]
 
@@ -30,7 +30,10 @@ class _Hidden:
 
 
 def _hidden_flags(registers: Registers) -> int:
-    """The known bits of ``hflags``, derived from the registers as ``cpu_x86_load_seg_cache`` does."""
+    """The known bits of ``hflags``, derived from the registers as ``cpu_x86_load_seg_cache`` does.
+
+    TF, IOPL, RF, VM and AC have a place there too, but the emulator takes those from EFLAGS when it runs.
+    """
     flags = registers.cpl | (_Hidden.INHIBIT if registers.shadow else 0)
     flags |= (registers.cr0 & (CR0.MP | CR0.EM | CR0.TS)) << 8
     flags |= _Hidden.PE if registers.cr0 & CR0.PE else 0
@@ -39,10 +42,11 @@ def _hidden_flags(registers: Registers) -> int:
     if registers.efer & EFER.LMA:
         flags |= _Hidden.LMA
         if registers.cs.long:
-            return flags | _Hidden.CS64 | _Hidden.CS32 | _Hidden.SS32
+            return flags | _Hidden.CS64 | _Hidden.CS32
     if registers.cs.big:
         flags |= _Hidden.CS32
-    if not registers.cr0 & CR0.PE or not registers.cs.big or registers.ds.base | registers.es.base | registers.ss.base:
+    flat = not registers.ds.base | registers.es.base | registers.ss.base
+    if not registers.cr0 & CR0.PE or registers.virtual_8086 or not registers.cs.big or not flat:
         flags |= _Hidden.ADDSEG
     return flags
 
@@ -62,7 +66,10 @@ class ContextLayout:
     old_exception: int
 
     def read(self, blob: Any, rflags: int) -> Registers:
-        """The registers in ``blob`` (a writable buffer); ``rflags`` comes from the public interface."""
+        """The registers in ``blob`` (a writable buffer); ``rflags`` comes from the public interface.
+
+        RF is left out: hardware clears it when an instruction has been executed, the emulator when a block has.
+        """
         *general, rip = _BASE.unpack_from(blob, self.base)
         cr = _CRS.unpack_from(blob, self.base + _CR)
         values: dict[str, Any] = dict(zip(GPRS, general, strict=True))
@@ -74,7 +81,7 @@ class ContextLayout:
         return Registers(
             **values,
             rip=rip,
-            rflags=rflags,
+            rflags=rflags & ~RFLAGS.RF,
             cr0=cr[0],
             cr2=cr[2],
             cr3=cr[3],

@@ -1,17 +1,23 @@
-"""Address translation as the MMU does it, for code of ours that must read guest memory by linear address.
+"""Address translation as the MMU does it, for code of ours that must reach guest memory by linear address.
 
-SDM "4-Level Paging" and "PAE Paging". 32-bit paging without PAE is walked too, since a guest may use it.
+SDM "4-Level Paging", "PAE Paging" and "32-Bit Paging", with what their entries may not hold.
 """
 
 from dataclasses import dataclass
 
+from mklab.machine.layout import PHYSICAL_ADDRESS_BITS
 from mklab.machine.memory import PhysicalMemory
 from mklab.machine.registers import CR0, CR4, EFER, Registers
 
-__all__ = ["PageWalk", "walk"]
+__all__ = ["ACCESSED", "DIRTY", "PageWalk", "walk"]
 
-PRESENT, WRITABLE, LARGE = 1 << 0, 1 << 1, 1 << 7
+PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE = 1 << 0, 1 << 1, 1 << 2, 1 << 5, 1 << 6, 1 << 7
+EXECUTE_DISABLE = 1 << 63
 _ADDRESS = 0x000F_FFFF_FFFF_F000
+_TOO_HIGH = _ADDRESS & ~((1 << PHYSICAL_ADDRESS_BITS) - 1)
+_ABOVE_ADDRESS = 0xFFF << 52
+_PAT_OF_LARGE_PAGE = 1 << 12
+_PSE_RESERVED = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -21,14 +27,20 @@ class PageWalk:
     Attributes:
         linear: the linear address.
         entries: ``(level name, physical address of the entry, its value)``, from the top.
-        paddr: the physical address, or None where an entry is not present or not in RAM.
+        paddr: the physical address, or None where an entry is not present, not in RAM or not valid.
         writable: whether supervisor code may store there (with CR0.WP).
+        user: whether user code (CPL 3) may reach it.
+        executable: whether code may be fetched from there.
+        reserved: whether a reserved bit is set in the last of ``entries``: a page fault with bit 3 in its error code.
     """
 
     linear: int
     entries: tuple[tuple[str, int, int], ...]
     paddr: int | None
     writable: bool
+    user: bool = True
+    executable: bool = True
+    reserved: bool = False
 
 
 def _levels(registers: Registers) -> tuple[tuple[str, int, int], ...]:
@@ -38,6 +50,31 @@ def _levels(registers: Registers) -> tuple[tuple[str, int, int], ...]:
     if registers.cr4 & CR4.PAE:
         return ("PDPT", 30, 2), ("PD", 21, 9), ("PT", 12, 9)
     return ("PD", 22, 10), ("PT", 12, 10)
+
+
+def _reserved(registers: Registers, name: str, shift: int, entry: int, last: bool) -> bool:
+    """Whether ``entry`` has a bit set that must be clear at its level."""
+    inside = (1 << shift) - 1 & _ADDRESS & ~_PAT_OF_LARGE_PAGE if last and shift > 12 else 0
+    if not registers.cr4 & CR4.PAE:
+        # Bits 13 to 20 of a 4 MiB page are bits 32 to 39 of its address (PSE-36).
+        return bool(shift == 22 and last and entry & _PSE_RESERVED)
+    bits = inside | _TOO_HIGH
+    if not registers.efer & EFER.NXE:
+        bits |= EXECUTE_DISABLE
+    if name == "PML4":
+        bits |= LARGE
+    elif name == "PDPT" and not registers.efer & EFER.LMA:
+        # Bits 1, 2 and 5 to 8, too; but hardware looks at those in MOV to CR3 (#GP), and the engine nowhere.
+        bits |= _ABOVE_ADDRESS
+    return bool(entry & bits)
+
+
+def _page(shift: int, entry: int, linear: int) -> int:
+    """The physical address of ``linear`` in the page that ``entry`` maps."""
+    offset = (1 << shift) - 1
+    if shift == 22:
+        return entry & 0xFFC00000 | (entry >> 13 & 0xFF) << 32 | linear & offset
+    return entry & _ADDRESS & ~offset | linear & offset
 
 
 def walk(memory: PhysicalMemory, registers: Registers, linear: int) -> PageWalk:
@@ -50,19 +87,25 @@ def walk(memory: PhysicalMemory, registers: Registers, linear: int) -> PageWalk:
     if len(levels) == 3:
         table = registers.cr3 & 0xFFFFFFE0
     entries: list[tuple[str, int, int]] = []
-    writable = True
+    writable = user = executable = True
     for name, shift, bits in levels:
         at = table + (linear >> shift & (1 << bits) - 1) * width
         if not memory.contains(at, width):
-            return PageWalk(linear, tuple(entries), None, False)
+            return PageWalk(linear, tuple(entries), None, False, False, False)
         entry = int.from_bytes(memory.read(at, width), "little")
         entries.append((name, at, entry))
         if not entry & PRESENT:
-            return PageWalk(linear, tuple(entries), None, False)
-        # The four PDPT entries of PAE paging have no R/W bit.
-        writable &= bool(entry & WRITABLE) or (len(levels) == 3 and name == "PDPT")
-        if shift == 12 or (entry & LARGE and name != "PML4"):
-            offset = (1 << shift) - 1
-            return PageWalk(linear, tuple(entries), entry & _ADDRESS & ~offset | linear & offset, writable)
+            return PageWalk(linear, tuple(entries), None, False, False, False)
+        top_of_pae = len(levels) == 3 and name == "PDPT"
+        large = shift in (21, 30) or (shift == 22 and bool(registers.cr4 & CR4.PSE))
+        last = shift == 12 or (large and not top_of_pae and bool(entry & LARGE))
+        if _reserved(registers, name, shift, entry, last):
+            return PageWalk(linear, tuple(entries), None, False, False, False, reserved=True)
+        # The four PDPT entries of PAE paging have no R/W, U/S and XD bits.
+        writable &= top_of_pae or bool(entry & WRITABLE)
+        user &= top_of_pae or bool(entry & USER)
+        executable &= not entry & EXECUTE_DISABLE
+        if last:
+            return PageWalk(linear, tuple(entries), _page(shift, entry, linear), writable, user, executable)
         table = entry & _ADDRESS if width == 8 else entry & 0xFFFFF000
     raise AssertionError("the last level always ends a walk")

@@ -36,6 +36,9 @@ class RFLAGS:
     """Bits of RFLAGS."""
 
     ONE, TF, IF, DF, NT, RF, VM, AC = 1 << 1, 1 << 8, 1 << 9, 1 << 10, 1 << 14, 1 << 16, 1 << 17, 1 << 18
+    IOPL = 3 << 12
+    DEFINED = 0x3F7FD7
+    """All that are not reserved, and bit 1, which is always set."""
 
 
 @dataclass(slots=True)
@@ -68,6 +71,47 @@ class Segment:
     def dpl(self) -> int:
         """Descriptor privilege level."""
         return self.flags >> 13 & 3
+
+    @property
+    def rpl(self) -> int:
+        """Requested privilege level, in the selector."""
+        return self.selector & 3
+
+    @property
+    def present(self) -> bool:
+        """The P bit."""
+        return bool(self.flags & 1 << 15)
+
+    @property
+    def system(self) -> int | None:
+        """The type of a system segment or gate, 0 to 15; None for code and data (SDM "System Descriptor Types")."""
+        return None if self.flags & 1 << 12 else self.flags >> 8 & 0xF
+
+    @property
+    def code(self) -> bool:
+        """Whether it is a code segment."""
+        return self.flags & 0x1800 == 0x1800
+
+    @property
+    def conforming(self) -> bool:
+        """Whether it is a conforming code segment: code there runs at its caller's privilege."""
+        return self.code and bool(self.flags & 1 << 10)
+
+    @property
+    def readable(self) -> bool:
+        """Whether it is a data segment, or a code segment that may be read."""
+        return self.system is None and (not self.code or bool(self.flags & 1 << 9))
+
+    @property
+    def writable(self) -> bool:
+        """Whether it is a writable data segment."""
+        return self.flags & 0x1A00 == 0x1200
+
+    def holds(self, offset: int, size: int) -> bool:
+        """Whether ``[offset, offset + size)`` lies within the limit (SDM "Limit Checking")."""
+        if self.system is None and not self.code and self.flags & 1 << 10:  # expand-down
+            return offset > self.limit and offset + size - 1 <= (0xFFFFFFFF if self.big else 0xFFFF)
+        return offset + size - 1 <= self.limit
 
 
 @dataclass(slots=True)
@@ -117,6 +161,11 @@ class Registers:
     def cpl(self) -> int:
         """Current privilege level, 0 to 3 (SDM: the DPL of SS; 0 in real mode)."""
         return self.ss.dpl if self.cr0 & CR0.PE else 0
+
+    @property
+    def virtual_8086(self) -> bool:
+        """Whether it is in virtual-8086 mode (SDM "8086 Emulation")."""
+        return bool(self.rflags & RFLAGS.VM and self.cr0 & CR0.PE and not self.efer & EFER.LMA)
 
     @property
     def mode(self) -> str:

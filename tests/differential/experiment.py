@@ -1,4 +1,4 @@
-"""One experiment with the trampoline, and how the model carries it out; ``qemu.py`` has the other side.
+"""One experiment with the trampoline, and how the two machines carry it out.
 
 Both machines begin alike: two CPUs, no firmware but ``reset.S``, low memory filled with a pattern, and in it the
 trampoline's bytes. So whatever differs from the pattern afterwards is the trampoline's doing.
@@ -14,37 +14,29 @@ from elftools.elf.elffile import ELFFile
 
 from mklab import guest
 from mklab.guest.build import build
-from mklab.machine.machine import Machine
 from mklab.machine.registers import GPRS, SEGMENTS
 from mklab.structs import Field, Struct
+from tests.differential import harness, qemu
+from tests.differential.harness import ROM, Setup
+from tests.differential.qemu import Segment
 
 __all__ = [
-    "BANK",
     "BOOT_PARAMS",
     "LOW_MEMORY",
-    "RAM",
-    "RECORD",
-    "RECORD_ADDRESS",
-    "ROM",
     "TRAMPOLINE",
     "Experiment",
     "Outcome",
-    "fields_of",
+    "run_in_qemu",
     "run_on_model",
 ]
 
 TRAMPOLINE = 0x96000
 """Where Linux puts it on a PC: the top of low memory."""
 LOW_MEMORY = 0xA0000
-RAM = 64 << 20
-ROM, ROM_SIZE = 0xFFFF0000, 0x10000
-"""The last 64 KiB below 4 GiB: CPUs fetch their first instruction 16 bytes before the end."""
 BOOT_PARAMS = 0x123456789ABCDEF0
 """Any number: the trampoline hands it on, and never looks at what it points to."""
 PATTERN = b"\xdd"
 
-BANK = 2 << 20
-"""Bytes of RAM at an entry from 4 GiB on."""
 RECORD_ADDRESS = 0x2100000
 MAILBOX = 0x2200000
 
@@ -70,9 +62,6 @@ RECORD = Struct(
 )
 """What ``payload.S`` stores; ``gdtr`` and ``idtr`` as SGDT does: 16 bits of limit, 64 of base."""
 
-Segment = tuple[int, int, int, int]
-"""Selector, base, limit, and the descriptor's attributes (bits 8-15 and 20-23 of its second doubleword)."""
-
 
 @dataclass(frozen=True)
 class Experiment:
@@ -87,11 +76,6 @@ class Experiment:
     blob: bytes
 
     @property
-    def high(self) -> bool:
-        """Whether the entry needs RAM of its own."""
-        return self.entry >= 1 << 32
-
-    @property
     def low_memory(self) -> bytes:
         """The first 640 KiB: the pattern, and the trampoline in it.
 
@@ -102,15 +86,16 @@ class Experiment:
         return (PATTERN * TRAMPOLINE + self.blob[:end]).ljust(LOW_MEMORY, PATTERN)
 
     @property
-    def contents(self) -> dict[int, bytes]:
-        """What lies in memory when the BSP comes out of reset, by physical address."""
+    def setup(self) -> Setup:
+        """The machine that it is carried out on."""
         code = _build()
-        return {
+        contents = {
             0: self.low_memory,
             MAILBOX: struct.pack("<2Q", self.entry, BOOT_PARAMS),
             ROM: code[".rom"],
             self.entry: code[".payload"],
         }
+        return Setup(contents, bank=self.entry if self.entry >= 1 << 32 else None)
 
 
 @functools.cache
@@ -147,7 +132,7 @@ class Outcome:
     segments: dict[str, Segment]
 
 
-def fields_of(record: bytes) -> dict[str, int]:
+def _fields_of(record: bytes) -> dict[str, int]:
     """The fields of a record; ``gdtr`` and ``idtr`` as one number, the base above 16 bits of limit."""
     return {
         name: int.from_bytes(record[offset:][: RECORD.fields[name].width * RECORD.fields[name].count], "little")
@@ -158,17 +143,22 @@ def fields_of(record: bytes) -> dict[str, int]:
 
 def run_on_model(experiment: Experiment) -> Outcome:
     """Carry it out on mklab's machine."""
-    banks = [(experiment.entry, BANK)] if experiment.high else []
-    machine = Machine(cpus=2, ram=[(0, RAM), (ROM, ROM_SIZE), *banks])
-    for address, data in experiment.contents.items():
-        machine.poke(address, data)
-    machine.patch_registers(0, machine.registers(0))  # as they are after reset
-    stop = machine.run()
-    assert stop.reason in ("idle", "reset"), stop
+    ended, machine = harness.run_on_model(experiment.setup)
     registers = machine.registers(1)
     return Outcome(
-        ended="done" if stop.reason == "idle" else "reset",
+        ended,
         low=machine.memory.read(0, LOW_MEMORY),
-        record=fields_of(machine.memory.read(RECORD_ADDRESS, RECORD.size)),
+        record=_fields_of(machine.memory.read(RECORD_ADDRESS, RECORD.size)),
         segments={name: astuple(getattr(registers, name)) for name in (*SEGMENTS, "tr", "ldtr")},
     )
+
+
+def run_in_qemu(binary: Path, experiment: Experiment, folder: Path) -> Outcome:
+    """Carry it out in QEMU; ``folder`` takes the files that go in and out."""
+    with qemu.finished(binary, experiment.setup, folder) as seen:
+        return Outcome(
+            seen.ended,
+            low=seen.memory(0, LOW_MEMORY),
+            record=_fields_of(seen.memory(RECORD_ADDRESS, RECORD.size)),
+            segments=seen.segments(1),
+        )

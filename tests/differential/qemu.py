@@ -8,27 +8,21 @@ import json
 import re
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from mklab.machine.registers import SEGMENTS
-from tests.differential.experiment import (
-    BANK,
-    LOW_MEMORY,
-    RAM,
-    RECORD,
-    RECORD_ADDRESS,
-    ROM,
-    Experiment,
-    Outcome,
-    Segment,
-    fields_of,
-)
+from tests.differential.harness import BANK, RAM, ROM, Setup
 
-__all__ = ["run_in_qemu"]
+__all__ = ["Seen", "Segment", "finished"]
 
 _DEADLINE = 60
 """Seconds that QEMU may be silent for; a run takes well under one, on an idle machine."""
+Segment = tuple[int, int, int, int]
+"""Selector, base, limit, and the descriptor's attributes (bits 8-15 and 20-23 of its second doubleword)."""
 _SEGMENT = re.compile(r"^(\w+) *=([0-9a-f]{4}) ([0-9a-f]{8,16}) ([0-9a-f]{8}) ([0-9a-f]{8})", re.MULTILINE)
 _ATTRIBUTES = 0xF0FF00
 _NAMES = {"LDT": "ldtr", "TR": "tr"} | {name.upper(): name for name in SEGMENTS}
@@ -66,18 +60,18 @@ class _Monitor:
         return self._events
 
 
-def _arguments(experiment: Experiment, folder: Path) -> list[str]:
+def _arguments(setup: Setup, folder: Path) -> list[str]:
     """QEMU's command line, but for the monitor; what memory begins with is written to ``folder``."""
     # panic= and reboot=, shutdown=: however the run ends, the machine stops and keeps its state.
-    arguments = ["-accel", "tcg", "-cpu", "Nehalem", "-smp", "2", "-nodefaults", "-display", "none", "-S"]
+    arguments = ["-accel", "tcg", "-cpu", "Nehalem", "-smp", str(setup.cpus), "-nodefaults", "-display", "none", "-S"]
     arguments += ["-device", "pvpanic", "-action", "panic=pause,reboot=shutdown,shutdown=pause"]
     memory = f"{RAM >> 20}M"
-    if experiment.high:
-        memory += f",slots=1,maxmem={RAM + experiment.entry + BANK}B"
+    if setup.bank is not None:
+        memory += f",slots=1,maxmem={RAM + setup.bank + BANK}B"
         arguments += ["-object", f"memory-backend-ram,id=bank,size={BANK}"]
-        arguments += ["-device", f"pc-dimm,memdev=bank,addr={experiment.entry}"]
+        arguments += ["-device", f"pc-dimm,memdev=bank,addr={setup.bank}"]
     arguments += ["-m", memory]
-    for address, data in experiment.contents.items():
+    for address, data in setup.contents.items():
         file = folder / f"{address:x}.bin"
         file.write_bytes(data)
         if address == ROM:
@@ -87,8 +81,35 @@ def _arguments(experiment: Experiment, folder: Path) -> list[str]:
     return arguments
 
 
-def run_in_qemu(qemu: Path, experiment: Experiment, folder: Path) -> Outcome:
-    """Carry it out in QEMU; ``folder`` takes the files that go in and out.
+@dataclass(frozen=True)
+class Seen:
+    """QEMU, stopped at the end of a run.
+
+    Attributes:
+        ended: ``done``: the guest said so; ``reset``: a CPU shut down, and the platform was reset.
+    """
+
+    ended: str
+    _monitor: _Monitor
+    _folder: Path
+
+    def memory(self, paddr: int, size: int) -> bytes:
+        """``size`` bytes from ``paddr``."""
+        file = self._folder / f"memory-{paddr:x}.bin"
+        self._monitor.execute("pmemsave", val=paddr, size=size, filename=str(file))
+        return file.read_bytes()
+
+    def segments(self, cpu: int) -> dict[str, Segment]:
+        """A CPU's segment registers, hidden parts included, by name; ``ldtr`` and ``tr`` too."""
+        registers = self._monitor.execute(
+            "human-monitor-command", **{"command-line": "info registers", "cpu-index": cpu}
+        )
+        return {_NAMES[name]: _segment(values) for name, *values in _SEGMENT.findall(registers)}
+
+
+@contextmanager
+def finished(qemu: Path, setup: Setup, folder: Path) -> Iterator[Seen]:
+    """Run it to its end, to be looked at; ``folder`` takes the files that go in and out.
 
     Raises:
         TimeoutError: QEMU was silent for longer than the deadline.
@@ -98,7 +119,7 @@ def run_in_qemu(qemu: Path, experiment: Experiment, folder: Path) -> Outcome:
         ours.settimeout(_DEADLINE)
         monitor = ["-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"]
         process = subprocess.Popen(
-            [qemu, *_arguments(experiment, folder), *monitor],
+            [qemu, *_arguments(setup, folder), *monitor],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -107,7 +128,7 @@ def run_in_qemu(qemu: Path, experiment: Experiment, folder: Path) -> Outcome:
         theirs.close()
         try:
             with ours.makefile("rw") as stream:
-                return _observe(_Monitor(stream), folder)
+                yield _wait(_Monitor(stream), folder)
         except (AssertionError, OSError) as error:
             log.seek(0)
             error.add_note(f"QEMU says: {log.read() or 'nothing'}")
@@ -117,24 +138,12 @@ def run_in_qemu(qemu: Path, experiment: Experiment, folder: Path) -> Outcome:
             process.wait()
 
 
-def _observe(monitor: _Monitor, folder: Path) -> Outcome:
-    """Let the machine run until it stops, and look at it."""
+def _wait(monitor: _Monitor, folder: Path) -> Seen:
+    """Let the machine run until it stops."""
     monitor.execute("cont")
     events = {event["event"]: event.get("data", {}) for event in monitor.wait_for("STOP")}
     assert "GUEST_PANICKED" in events or events["SHUTDOWN"]["reason"] == "guest-reset", events
-
-    def memory(paddr: int, size: int) -> bytes:
-        file = folder / f"memory-{paddr:x}.bin"
-        monitor.execute("pmemsave", val=paddr, size=size, filename=str(file))
-        return file.read_bytes()
-
-    registers = monitor.execute("human-monitor-command", **{"command-line": "info registers", "cpu-index": 1})
-    return Outcome(
-        ended="done" if "GUEST_PANICKED" in events else "reset",
-        low=memory(0, LOW_MEMORY),
-        record=fields_of(memory(RECORD_ADDRESS, RECORD.size)),
-        segments={_NAMES[name]: _segment(values) for name, *values in _SEGMENT.findall(registers)},
-    )
+    return Seen("done" if "GUEST_PANICKED" in events else "reset", monitor, folder)
 
 
 def _segment(values: list[str]) -> Segment:

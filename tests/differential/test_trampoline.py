@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from mklab import guest
-from tests.differential.experiment import BOOT_PARAMS, TRAMPOLINE, Experiment, Outcome, run_on_model
-from tests.differential.qemu import run_in_qemu
+from tests.differential.experiment import BOOT_PARAMS, TRAMPOLINE, Experiment, Outcome, run_in_qemu, run_on_model
 
 LOW, HIGH, TOO_HIGH = 0x2000000, 5 << 30, 512 << 30
 SYMBOLS = guest.trampoline().symbols
