@@ -45,34 +45,40 @@ static u32 big_endian(const u8 *at)
 	return (u32)at[0] << 24 | (u32)at[1] << 16 | (u32)at[2] << 8 | at[3];
 }
 
-/* 6.2.2: one block; the schedule is kept for the last 16 words only. */
+/* 6.2.2: one block, 16 rounds at a time; of the schedule only its last 16 words are kept. */
 static void sha256_block(u32 *hash, const u8 *block)
 {
 	u32 w[16], v[8];
 
 	for (u32 i = 0; i < 8; i++)
 		v[i] = hash[i];
-	for (u32 t = 0; t < 64; t++) {
-		u32 s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
-		u32 s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
-		u32 choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
-		u32 majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-		u32 word, t1;
+	for (u32 i = 0; i < 16; i++)
+		w[i] = big_endian(block + 4 * i);
+	for (u32 t = 0;; t += 16) {
+		/* Unrolled, the moves from one variable to the next cost nothing. */
+#pragma clang loop unroll(full)
+		for (u32 i = 0; i < 16; i++) {
+			u32 s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
+			u32 s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
+			u32 choice = ((v[5] ^ v[6]) & v[4]) ^ v[6];
+			u32 majority = ((v[0] | v[1]) & v[2]) | (v[0] & v[1]);
+			u32 t1 = v[7] + s1 + choice + K[t + i] + w[i];
 
-		if (t < 16) {
-			word = big_endian(block + 4 * t);
-		} else {
-			u32 w2 = w[(t - 2) % 16], w15 = w[(t - 15) % 16];
-
-			word = (rotr(w2, 17) ^ rotr(w2, 19) ^ w2 >> 10) + w[(t - 7) % 16] +
-			       (rotr(w15, 7) ^ rotr(w15, 18) ^ w15 >> 3) + w[t % 16];
+#pragma clang loop unroll(full)
+			for (u32 j = 7; j > 0; j--)
+				v[j] = v[j - 1];
+			v[4] += t1;
+			v[0] = t1 + s0 + majority;
 		}
-		w[t % 16] = word;
-		t1 = v[7] + s1 + choice + K[t] + word;
-		for (u32 i = 7; i > 0; i--)
-			v[i] = v[i - 1];
-		v[4] += t1;
-		v[0] = t1 + s0 + majority;
+		if (t == 48)
+			break;
+#pragma clang loop unroll(full)
+		for (u32 i = 0; i < 16; i++) {
+			u32 w2 = w[(i + 14) % 16], w15 = w[(i + 1) % 16];
+
+			w[i] += (rotr(w2, 17) ^ rotr(w2, 19) ^ w2 >> 10) + w[(i + 9) % 16] +
+				(rotr(w15, 7) ^ rotr(w15, 18) ^ w15 >> 3);
+		}
 	}
 	for (u32 i = 0; i < 8; i++)
 		hash[i] += v[i];

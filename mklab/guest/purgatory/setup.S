@@ -126,3 +126,4 @@ purgatory_sha256_digest:
 	.skip	4096
 	.globl	stack_end
 stack_end:
+	.skip	16				/* a symbol behind the segment would be no symbol of it */
