@@ -13,7 +13,7 @@ __all__ = ["inspect"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def inspect(context: click.Context, file: Path, as_json: bool) -> None:
-    """Say what kexec would load from FILE, an ELF64 executable or a Linux bzImage.
+    """Say what kexec would load from FILE: an ELF64 executable, a Linux bzImage or a multiboot image.
 
     Exit status: 0 if kexec takes the image, 1 if it refuses it or the file cannot be read.
     """
@@ -50,11 +50,11 @@ def _read(file: Path) -> bytes:
         OSError: it cannot be read.
     """
     from mklab.errors import ImageError
-    from mklab.kernel.image import probe
+    from mklab.kernel.image import BEGINNING, probe
 
     if file.exists() and not file.is_file():
         raise ImageError("a directory, not a file" if file.is_dir() else "not a regular file")
     with file.open("rb") as stream:
-        beginning = stream.read(1024)
+        beginning = stream.read(BEGINNING)
         probe(beginning)
         return beginning + stream.read()

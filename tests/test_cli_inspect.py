@@ -59,7 +59,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         (tmp_path, "a directory, not a file"),
         (Path("/dev/zero"), "not a regular file"),
         (empty, "neither a little-endian ELF64 file nor a Linux bzImage, which kexec takes, but an empty file"),
-        (short, "truncated or corrupt ELF64 file: the bytes of program header 0 at 0x78 end at 0x7c, the file at 0x7b"),
+        (short, "truncated or corrupt ELF file: the bytes of program header 0 at 0x78 end at 0x7c, the file at 0x7b"),
     ):
         result = run(file)
         assert (result.exit_code, result.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""Code that runs on the machine: the trampoline of RFC v1, kexec's relocate_kernel and a minikernel, prebuilt."""
+"""Code that runs on the machine: the trampoline of RFC v1, purgatory, relocate_kernel and a minikernel, prebuilt."""
 
 import functools
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-__all__ = ["Blob", "minikernel", "relocate_kernel", "trampoline"]
+__all__ = ["Blob", "minikernel", "purgatory", "relocate_kernel", "trampoline"]
 
 _PREBUILT = Path(__file__).parent / "prebuilt"
 
@@ -25,6 +25,12 @@ class Blob:
 def minikernel() -> bytes:
     """The minikernel as an ELF64 image."""
     return (_PREBUILT / "minikernel.elf").read_bytes()
+
+
+@functools.cache
+def purgatory() -> bytes:
+    """Purgatory as an ELF64 image, its variables not yet filled in."""
+    return (_PREBUILT / "purgatory.elf").read_bytes()
 
 
 @functools.cache

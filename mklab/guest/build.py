@@ -31,7 +31,13 @@ _COMPILE = (
 )
 _LINK = ("ld.lld", "--build-id=none")
 _MOVABLE = ("-pie", "--no-dynamic-linker", "--hash-style=gnu")
-_MODES = {".code16": capstone.CS_MODE_16, ".code32": capstone.CS_MODE_32, ".code64": capstone.CS_MODE_64}
+_MODE_FROM = {
+    "startup_32": capstone.CS_MODE_32,
+    "startup_64": capstone.CS_MODE_64,
+    "compatibility_mode": capstone.CS_MODE_32,
+    "purgatory": capstone.CS_MODE_64,
+}
+"""Symbols at which the assembler's ``.code32`` and ``.code64`` change what the bytes mean."""
 
 _LARGEST = 16 << 20
 """Bytes of an image; beyond, a linker script has spread its sections and the gap between them is in the file."""
@@ -45,6 +51,7 @@ _IMAGES = {
         ),
         "minikernel/minikernel.ld",
     ),
+    "purgatory": (("purgatory/setup.S", "purgatory/purgatory.c"), "purgatory/purgatory.ld"),
     "trampoline_64_bsp": (("trampoline_64_bsp.S",), "trampoline_64_bsp.ld"),
     "relocate_kernel_64": (("relocate_kernel_64.S",), "relocate_kernel_64.ld"),
 }
@@ -117,7 +124,7 @@ def listing(image: bytes, mixed: bool = False) -> str:
 
     Args:
         image: an ELF64 image.
-        mixed: the code of the trampoline: 16-bit first, then 32-bit from ``startup_32`` and 64-bit from ``startup_64``.
+        mixed: the code of the trampoline: 16-bit first, and data from 0x180 on.
     """
     elf = ELFFile(io.BytesIO(image))
     table = elf.get_section_by_name(".symtab")
@@ -125,14 +132,14 @@ def listing(image: bytes, mixed: bool = False) -> str:
     symbols = sorted((s["st_value"], s.name) for s in table.iter_symbols() if s.name and s["st_shndx"] != "SHN_ABS")
     code = next(section for section in elf.iter_sections() if section["sh_flags"] & 4 and section["sh_size"])
     data, start = code.data(), code["sh_addr"]
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, _MODES[".code16"] if mixed else _MODES[".code64"])
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_16 if mixed else capstone.CS_MODE_64)
     decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
     lines = []
     inside = [(at, name) for at, name in symbols if start <= at < start + len(data)]
     for (at, name), (end, _) in zip(inside, [*inside[1:], (start + len(data), "")], strict=True):
         lines.append(f"\n{at:08x} <{name}>:")
-        if name in ("startup_32", "startup_64") and mixed:
-            decoder.mode = _MODES[".code32" if name == "startup_32" else ".code64"]
+        if name in _MODE_FROM:
+            decoder.mode = _MODE_FROM[name]
         if mixed and at >= 0x180:
             lines.append(f"    {end - at} bytes of data")
             continue

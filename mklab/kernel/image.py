@@ -1,13 +1,22 @@
-"""Which loader takes an image: told by its first bytes, as ``kexec_image_probe_default`` asks each loader in turn."""
+"""Which loader takes an image: told by its first bytes, as ``kexec_image_probe_default`` asks each loader in turn.
+
+The order is that of kexec-tools on x86-64 (``file_type[]``): an ELF64 file is loaded as one and entered at ``e_entry`` in
+64-bit mode, even if it holds a multiboot header with addresses as well; then come multiboot images, then bzImages. To
+take such an ELF64 file for a multiboot image, call ``kexec_multiboot_x86.load`` itself.
+"""
 
 from typing import Literal
 
 from mklab.errors import ImageError
+from mklab.kernel import kexec_multiboot_x86
 from mklab.kernel.bootparam import HDR_OFFSET, SetupHeader
 
-__all__ = ["Format", "probe"]
+__all__ = ["BEGINNING", "Format", "probe"]
 
-Format = Literal["ELF64", "bzImage64"]
+Format = Literal["ELF64", "bzImage64", "multiboot"]
+
+BEGINNING = kexec_multiboot_x86.MULTIBOOT_SEARCH
+"""Bytes of a file that tell its format."""
 
 _HDRS_OFFSET = HDR_OFFSET + SetupHeader.header.offset
 _OTHERS = (
@@ -26,29 +35,32 @@ _OTHERS = (
 
 
 def probe(image: bytes) -> Format:
-    """The format of ``image``, by which its loader is chosen; its beginning (1 KiB) is enough.
+    """The format of ``image``, by which its loader is chosen; its first ``BEGINNING`` bytes are enough.
 
     That a loader is chosen does not mean that it accepts the image.
 
     Raises:
-        ImageError: neither an ELF64 executable nor a bzImage; says what it looks like.
+        ImageError: none of the three; says what it looks like.
     """
-    if image[:4] == b"\x7fELF":
-        if image[4:6] == b"\x02\x01":
-            return "ELF64"
-        found = {b"\x01": "a 32-bit ELF file", b"\x02": "a big-endian ELF64 file"}.get(
-            image[4:5], "an ELF file of no known class"
-        )
-    elif image[_HDRS_OFFSET : _HDRS_OFFSET + 4] == b"HdrS":
+    if image[:6] == b"\x7fELF\x02\x01":
+        return "ELF64"
+    header = kexec_multiboot_x86.find_header(image)
+    if header and (image[:5] == b"\x7fELF\x01" or header.flags & kexec_multiboot_x86.AOUT_KLUDGE):
+        return "multiboot"
+    if image[_HDRS_OFFSET : _HDRS_OFFSET + 4] == b"HdrS":
         return "bzImage64"
-    else:
-        found = _look(image)
-    raise ImageError(f"neither a little-endian ELF64 file nor a Linux bzImage, which kexec takes, but {found}")
+    raise ImageError(
+        "neither a little-endian ELF64 file nor a Linux bzImage nor a multiboot image, which kexec takes, but "
+        f"{_look(image)}"
+    )
 
 
 def _look(image: bytes) -> str:
     if not image:
         return "an empty file"
+    if image[:4] == b"\x7fELF":
+        kinds = {b"\x01": "a 32-bit ELF file without a multiboot header", b"\x02": "a big-endian ELF64 file"}
+        return kinds.get(image[4:5], "an ELF file of no known class")
     for magic, name in _OTHERS:
         if image.startswith(magic):
             return name

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mklab.errors import KexecError
-from mklab.kernel import kexec_bzimage64, kexec_elf
+from mklab.kernel import kexec_bzimage64, kexec_elf, kexec_multiboot_x86
 from mklab.kernel.bootparam import E820_TYPE_RAM, HDR_OFFSET, LOADFLAGS, XLOADFLAGS, SetupHeader
 from mklab.kernel.image import probe
 from mklab.kernel.kexec import KEXEC_DESTINATION_MEMORY_LIMIT, PAGE_SIZE, LoadedImage
@@ -37,15 +37,17 @@ def describe(image: bytes) -> dict[str, Any]:
     Keys: ``format``; ``size`` of the file; ``entry``, None if the image is refused; ``segments``, each with ``name``,
     ``mem``, ``memsz`` and ``bufsz``; ``refused``, each with ``errno``, ``function`` and ``reason``, empty if kexec
     takes the image; ``header``, the fields by their names in Linux or in ELF. For a bzImage also ``kernel_version``
-    and ``payload`` (``offset`` in the file, ``length``, ``compression``), for an ELF64 file ``program_headers``.
+    and ``payload`` (``offset`` in the file, ``length``, ``compression``), for an ELF file ``program_headers``.
 
-    A bzImage is placed at the lowest address that it allows; kexec itself goes for the highest free one.
+    A bzImage is placed at the lowest address that it allows; kexec itself goes for the highest free one. Of a multiboot
+    image only its own segments are listed, and its own entry, in 32-bit protected mode: what kexec adds depends on the
+    memory there is.
 
     Raises:
-        ImageError: the file is neither, or truncated, or corrupt.
+        ImageError: the file is of no known format, or truncated, or corrupt.
         KexecError: ENOEXEC, a bzImage too short to hold the header.
     """
-    return _describe_elf(image) if probe(image) == "ELF64" else _describe_bzimage(image)
+    return {"ELF64": _describe_elf, "bzImage64": _describe_bzimage, "multiboot": _describe_multiboot}[probe(image)](image)
 
 
 def payload_compression(payload: bytes) -> str:
@@ -62,6 +64,21 @@ def _describe_elf(image: bytes) -> dict[str, Any]:
         "header": dict(info.header),
         "program_headers": [asdict(phdr) for phdr in info.program_headers],
     }
+
+
+def _describe_multiboot(image: bytes) -> dict[str, Any]:
+    header = kexec_multiboot_x86.find_header(image)
+    assert header is not None
+    description = {
+        "format": kexec_multiboot_x86.FORMAT,
+        "size": len(image),
+        **_load([], lambda: kexec_multiboot_x86.executable(image)),
+        "header": asdict(header),
+    }
+    if not header.flags & kexec_multiboot_x86.AOUT_KLUDGE:
+        info = kexec_elf.build_elf_info(image, 32)
+        description["program_headers"] = [asdict(phdr) for phdr in info.program_headers]
+    return description
 
 
 def _describe_bzimage(image: bytes) -> dict[str, Any]:

@@ -74,12 +74,14 @@ class LoadedImage:
     """What a loader makes of an image file: the arguments of ``kexec_load``, and where to find things in them.
 
     Attributes:
-        format: ``"ELF64"`` or ``"bzImage64"``.
-        entry: physical address of the first instruction.
+        format: ``"ELF64"``, ``"bzImage64"`` or ``"multiboot"``.
+        entry: physical address of the first instruction, which is 64-bit code.
         segments: in the order in which the loader added them.
         symbols: physical address of each global symbol; empty for a bzImage, which has none.
         boot_params: physical address of ``struct boot_params``, or None if the image has no such page. A Linux kernel
             wants it in RSI.
+        multiboot_info: physical address of the multiboot information structure, or None if the image has none. Purgatory
+            hands it over in EBX.
     """
 
     format: str
@@ -87,6 +89,7 @@ class LoadedImage:
     segments: tuple[KexecSegment, ...]
     symbols: Mapping[str, int] = field(default_factory=dict)
     boot_params: int | None = None
+    multiboot_info: int | None = None
 
     def patched(self, symbol: str, data: bytes) -> "LoadedImage":
         """A copy of this image in which the variable ``symbol`` holds ``data``.

@@ -1,8 +1,9 @@
 """``arch/x86/kernel/kexec-bzimage64.c``: what kexec checks and loads of a bzImage.
 
 What Linux adds from the machine it runs on is left out: EFI tables, EDD, ``screen_info`` of the host, the device tree,
-and the seed for the random number generator (it would make each run another). Purgatory, which Linux loads first and
-which sets RSI, is guest code and not this loader's affair: ``LoadedImage.boot_params`` is the address for RSI.
+and the seed for the random number generator (it would make each run another). Purgatory, which Linux loads with every
+bzImage and which sets RSI, is an option here; without it, whoever enters the kernel hands it
+``LoadedImage.boot_params`` in RSI, or does not (RFC v1's defect 13).
 """
 
 import ctypes
@@ -10,22 +11,21 @@ import errno
 from collections.abc import Iterator, Sequence
 
 from mklab.errors import ImageError, KexecError
+from mklab.kernel import purgatory as purgatory_image
 from mklab.kernel.bootparam import (
     BOOT_FLAG,
-    E820_MAX_ENTRIES_ZEROPAGE,
-    E820_TYPE_RAM,
     HDR_OFFSET,
     HDRS,
     LOADED_HIGH,
     XLF_CAN_BE_LOADED_ABOVE_4G,
     XLF_KERNEL_64,
-    BootE820Entry,
     BootParams,
     E820Range,
     SetupHeader,
 )
 from mklab.kernel.kexec import PAGE_SIZE, KexecSegment, LoadedImage
-from mklab.kernel.kexec_file import locate_mem_hole
+from mklab.kernel.kexec_file import Room
+from mklab.kernel.x86_linux_setup import command_line, setup_boot_parameters
 
 __all__ = [
     "ENTRY64_OFFSET",
@@ -47,7 +47,6 @@ MIN_BOOTPARAM_ADDR = 0x3000
 MIN_KERNEL_LOAD_ADDR = 0x100000
 MIN_INITRD_LOAD_ADDR = 0x1000000
 MAX_ELFCOREHDR_STR_LEN = 30  # Linux keeps this room on every command line, though only a crash kernel's uses it
-KEXEC_LOADER = 0x0D << 4  # type_of_loader: id 0xD is kexec's, version 0
 
 
 def refusals(image: bytes) -> Iterator[KexecError]:
@@ -113,6 +112,8 @@ def load(
     cmdline: str = "",
     initrd: bytes = b"",
     window: tuple[int, int] | None = None,
+    purgatory: bool = False,
+    checks: bool = True,
 ) -> LoadedImage:
     """``bzImage64_load``: the segments boot_params (with the command line), kernel and, if given, initrd.
 
@@ -124,6 +125,8 @@ def load(
         cmdline: the new kernel's command line.
         initrd: the bytes of its initial RAM disk; none if empty.
         window: lowest address and first address after the memory that segments may use; None for all of ``ram``.
+        purgatory: whether purgatory is loaded too, and entered instead of the kernel: it hands over boot_params.
+        checks: whether purgatory verifies the segments' SHA-256 (kexec-tools leaves it out with ``--no-checks``).
 
     Raises:
         KexecError: ENOEXEC for an image that the probe refuses or that ends in its setup code; EINVAL for a command
@@ -134,13 +137,13 @@ def load(
     header = probe(image)
     code = protected_mode_offset(header)
     _check_header(image, header)
-    command = _command_line(cmdline, header)
+    command = command_line(cmdline, header.cmdline_size, MAX_ELFCOREHDR_STR_LEN, "bzImage64_load")
     align = max(header.kernel_alignment, PAGE_SIZE)
     if base is not None and base % align:
         raise ValueError(f"base must be a multiple of the image's kernel_alignment {align:#x}, not {base:#x}")
 
     params_bufsz = _align_up(ctypes.sizeof(BootParams) + len(command) + MAX_ELFCOREHDR_STR_LEN, 16)
-    room = _Room(ram, window)
+    room = Room(ram, window)
 
     def place_params() -> tuple[int, int]:
         return room.place("boot_params", params_bufsz, 16, MIN_BOOTPARAM_ADDR)
@@ -148,11 +151,11 @@ def load(
     def place_kernel() -> tuple[int, int]:
         return room.place("kernel", header.init_size, align, lowest_load_address(header), at=base)
 
-    # Linux places boot_params first. A place that the caller chose for the kernel is kept free for it.
-    if base is None:
-        params, kernel = place_params(), place_kernel()
-    else:
-        kernel, params = place_kernel(), place_params()
+    # Linux places purgatory first, then boot_params. A place that the caller chose for the kernel is kept free for it.
+    kernel = place_kernel() if base is not None else None
+    through = purgatory_image.place(room) if purgatory else None
+    params = place_params()
+    kernel = kernel or place_kernel()
     initrd_place = room.place("initrd", len(initrd), PAGE_SIZE, MIN_INITRD_LOAD_ADDR) if initrd else (0, 0)
 
     zero_page = bytearray(params_bufsz)
@@ -160,13 +163,7 @@ def load(
     zero_page[copied] = image[copied]
     zero_page[ctypes.sizeof(BootParams) : ctypes.sizeof(BootParams) + len(command)] = command
     boot_params = BootParams.from_buffer(zero_page)
-    _set_64(boot_params, "cmd_line_ptr", "ext_cmd_line_ptr", params[0] + ctypes.sizeof(BootParams))
-    if initrd:
-        _set_64(boot_params, "ramdisk_image", "ext_ramdisk_image", initrd_place[0])
-        _set_64(boot_params, "ramdisk_size", "ext_ramdisk_size", len(initrd))
-    boot_params.hdr.type_of_loader = KEXEC_LOADER
-    boot_params.hdr.loadflags = 0
-    _set_memory_map(boot_params, ram)
+    setup_boot_parameters(boot_params, params[0] + ctypes.sizeof(BootParams), (initrd_place[0], len(initrd)), ram)
 
     segments = [
         KexecSegment(bytes(zero_page), *params, "boot_params"),
@@ -174,32 +171,8 @@ def load(
     ]
     if initrd:
         segments.append(KexecSegment(initrd, *initrd_place, "initrd"))
-    return LoadedImage(FORMAT, kernel[0] + ENTRY64_OFFSET, tuple(segments), boot_params=params[0])
-
-
-class _Room:
-    """The memory that segments may use, and what of it is taken."""
-
-    def __init__(self, ram: Sequence[E820Range], window: tuple[int, int] | None) -> None:
-        for start, end, kind in ram:
-            if not 0 <= start < end <= 1 << 64:
-                raise ValueError(f"ram must hold (start, end, type) with start below end, not {(start, end, kind)!r}")
-        if window is not None and not 0 <= window[0] < window[1] <= 1 << 64:
-            raise ValueError(f"window must be (start, end) with start below end, not {window!r}")
-        self.ram = ram
-        self.window = window
-        self.taken: list[tuple[int, int]] = []
-
-    def place(self, name: str, size: int, align: int, minimum: int, at: int | None = None) -> tuple[int, int]:
-        """Address and ``memsz`` of a segment of ``size`` bytes: at ``at``, or in the highest hole."""
-        memsz = _align_up(size, PAGE_SIZE)
-        window = self.window
-        if at is not None:
-            lowest, end = window or (0, 1 << 64)
-            window = (max(at, lowest), min(at + memsz, end))
-        mem = locate_mem_hole(self.ram, self.taken, name=name, memsz=memsz, align=align, minimum=minimum, window=window)
-        self.taken.append((mem, mem + memsz))
-        return mem, memsz
+    loaded = LoadedImage(FORMAT, kernel[0] + ENTRY64_OFFSET, tuple(segments), boot_params=params[0])
+    return purgatory_image.enter_through(through, loaded, checks=checks) if through else loaded
 
 
 def _align_up(value: int, align: int) -> int:
@@ -226,36 +199,3 @@ def _check_header(image: bytes, header: SetupHeader) -> None:
         raise ImageError(f"corrupt bzImage: the jump at 0x200 gives the header's size, {image[0x201]:#04x} is negative")
     if header.kernel_alignment & (header.kernel_alignment - 1):
         raise ImageError(f"corrupt bzImage: kernel_alignment at 0x230 is {header.kernel_alignment:#x}, no power of two")
-
-
-def _command_line(cmdline: str, header: SetupHeader) -> bytes:
-    """The command line as Linux stores it, with its final NUL."""
-    if "\0" in cmdline:
-        raise ValueError(f"cmdline must be without NUL, not {cmdline!r}")
-    command = cmdline.encode() + b"\0"
-    room = header.cmdline_size - MAX_ELFCOREHDR_STR_LEN
-    if len(command) > room:
-        raise KexecError(
-            errno.EINVAL,
-            "bzImage64_load",
-            f"Kernel command line too long: {len(command)} bytes with its NUL, this kernel takes "
-            f"{header.cmdline_size}, of which kexec keeps {MAX_ELFCOREHDR_STR_LEN} for elfcorehdr=",
-        )
-    return command
-
-
-def _set_64(boot_params: BootParams, low: str, high: str, value: int) -> None:
-    """Store a value: its lower half in a field of the setup header, its upper half in one of protocol 2.12."""
-    setattr(boot_params.hdr, low, value & 0xFFFFFFFF)
-    setattr(boot_params, high, value >> 32)
-
-
-def _set_memory_map(boot_params: BootParams, ram: Sequence[E820Range]) -> None:
-    """``setup_e820_entries``, and in ``setup_boot_parameters`` the older counts of the memory above 1 MiB in KiB."""
-    for index, (start, end, kind) in enumerate(ram[:E820_MAX_ENTRIES_ZEROPAGE]):
-        boot_params.e820_table[index] = BootE820Entry(start, end - start, kind)
-        boot_params.e820_entries = index + 1
-        if kind == E820_TYPE_RAM and start <= 0x100000 < end - 1:
-            mem_k = ((end - 1) >> 10) - (0x100000 >> 10)
-            boot_params.screen_info.ext_mem_k = min(mem_k, 0xFC00)
-            boot_params.alt_mem_k = min(mem_k, 0xFFFFFFFF)

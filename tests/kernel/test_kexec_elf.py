@@ -162,7 +162,7 @@ def test_what_kexec_refuses(
         (52, "H", 63, "e_ehsize is 63, not 64"),
         (54, "H", 57, "e_phentsize is 57, not 56"),
         (58, "H", 40, "e_shentsize is 40, not 64"),
-        (62, "H", 0xFFF0, "corrupt ELF64 file"),
+        (62, "H", 0xFFF0, "corrupt ELF file"),
         (72, "Q", 0xFFFFFF, "the bytes of program header 0 at 0xffffff end at 0x1000002, the file at"),
         (88, "Q", 0xFFFFFFFFFFFFFFFF, "program header 0, at 0xffffffffffffffff, wraps round the end of memory"),
         (88, "Q", 0x2000012, "program header 1, at 0x2000013, overlaps the one before it"),
