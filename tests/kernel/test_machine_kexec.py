@@ -99,7 +99,7 @@ class TestTheList:
         assert [destination for _, destination in read.copies] == [A + i * PAGE for i in range(600)]
 
     def test_a_source_moves_to_its_own_destination_where_that_is_free(self, host: Host) -> None:
-        """kimage_alloc_page: it takes the contents of the source that was to be copied there, whose page is used anew."""
+        """kimage_alloc_page: it takes what was to be copied there; the page that held it is used anew."""
         free = host.kimages.pages.free
         where = FREE_PAGES[0] + 10 * PAGE
         host.kexec_load(A, [KexecSegment(b"\x33" * PAGE, where, PAGE), KexecSegment(b"", A, 20 * PAGE)], 0)
