@@ -7,7 +7,6 @@ from mklab.machine.bus import Bus
 from mklab.machine.cpu import Cpu
 from mklab.machine.engine import native_cpuid
 from mklab.machine.layout import APIC_BASE, COM1, COM1_SIZE, DEBUG_EXIT
-from mklab.machine.lapic import LocalApic
 from mklab.machine.msr import X2APIC, ModelSpecificRegisters
 from mklab.machine.ports import PlatformPorts
 from mklab.machine.uart import Uart
