@@ -1,4 +1,4 @@
-"""A multiboot image in the two forms that there are, with addresses in its header and as an ELF32 file; and its boot."""
+"""A multiboot image in the two forms that there are, with addresses in its header and as an ELF32 file; its boot."""
 
 import functools
 import io
