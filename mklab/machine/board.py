@@ -56,9 +56,7 @@ class Board:
     def __init__(self, machine: _Machine, debug_exit: bool = False) -> None:
         self._machine = machine
         self._debug_exit = debug_exit
-        self.apics = [
-            lapic.LocalApic(cpu.apic_id, self._sender(cpu.index), self._now, cpu.bsp) for cpu in machine.cpus
-        ]
+        self.apics = [lapic.LocalApic(cpu.apic_id, self._sender(cpu.index), self._now, cpu.bsp) for cpu in machine.cpus]
         self.msrs = [
             ModelSpecificRegisters(apic, self._apic_msr_writer(cpu), self._now) for cpu, apic in enumerate(self.apics)
         ]
