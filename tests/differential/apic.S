@@ -243,18 +243,21 @@ start_32:
 	orl	%eax, extra
 	loop	1b
 	OPEN
-	/* Periodic: three times, then masked, and then no more. */
+	/*
+	 * Periodic: three times, then masked, and then no more. The period is long, for an emulator on real time must be
+	 * done with the third time before there is a fourth.
+	 */
 	TRY
 	movl	$0, extra
 	movl	$3, ticks
 	movl	$(PERIODIC + 0x5a), APIC + TIMER
 	movl	$3, APIC + DIVIDE		/* by 16 */
-	movl	$200, APIC + INITIAL
-	sti
-1:	pause
+	movl	$1000000, APIC + INITIAL
+1:	sti
+	hlt
+	cli
 	cmpl	$0, ticks
 	jne	1b
-	cli
 	movl	$(PERIODIC + MASKED + 0x5a), APIC + TIMER
 	movl	$0, APIC + INITIAL
 	movl	APIC + CURRENT, %eax
