@@ -220,7 +220,7 @@ class Accesses(TwoApics):
     def software_reads_an_msr(self, msr: int) -> None:
         self.same(lambda: self.apic.read_msr(msr), lambda: self.reference.rdmsr(msr))
 
-    @rule(low=WORDS, high=WORDS)
+    @rule(low=WORDS, high=st.sampled_from([0x02000000, 0x7F000000, 0xFFFFFFFF]) | WORDS)
     def software_sends(self, low: int, high: int) -> None:
         self.store(0x310, high)
         self.store(0x300, low & 0xCDFFF | (high << 32 if self.reference.extended else 0))

@@ -294,6 +294,7 @@ def test_an_error_interrupts_once_until_esr_is_written(apic: LocalApic) -> None:
     apic.write(ICR_LOW, 0x05)
     assert apic.acknowledge() == 0xE1
     apic.write(EOI, 0)
+    apic.restore(json.loads(json.dumps(apic.state())))
     apic.read(0)
     assert apic.pending is None, "one interrupt until ESR is written"
     assert errors(apic) == 1 << 5 | 1 << 7
@@ -487,6 +488,16 @@ def test_saved_in_mid_count(apic: LocalApic, clock: Clock) -> None:
         assert (other.tick(), other.read(CURRENT)) == (apic.tick(), apic.read(CURRENT))
     assert other.state() == apic.state()
     assert other.bsp is False, "the BSP flag is in the state"
+
+
+def test_all_that_software_sets_is_in_the_state(apic: LocalApic) -> None:
+    disturb(apic)
+    apic.write(ERROR, 0xE1)
+    apic.read(0)
+    other = LocalApic(0x21, lambda icr: None, Clock(), bsp=True)
+    other.restore(json.loads(json.dumps(apic.state())))
+    assert (other.state(), other.error_armed) == (apic.state(), False)
+    assert {offset: other.read(offset) for offset in RESET} == {offset: apic.read(offset) for offset in RESET}
 
 
 # IA32_APIC_BASE and x2APIC
