@@ -106,7 +106,7 @@ class Scenario:
             Act(f"kick CPU {cpu}", lambda: host.submit("multikernel_kexec", {"cpu": cpu}), self._returned),
             Act("wait until it is up", lambda: None, lambda: host.is_up("kernel 1", cpu)),
             Act("send it a message", lambda: host.submit_message(cpu, _PING), self._returned),
-            Act("let it answer", lambda: None, lambda: False),
+            Act("let it answer", lambda: None, lambda: self.machine.idle),
         ]
 
     def _returned(self) -> bool:

@@ -196,6 +196,11 @@ class Machine:
         """Virtual time, also while a CPU runs."""
         return self.time + (self.engine.executed if self._turn.running else 0)
 
+    @property
+    def idle(self) -> bool:
+        """Whether every CPU waits, or the platform was reset."""
+        return bool(self.stopped) or not any(self._runnable(cpu) for cpu in self.cpus)
+
     def emit(self, kind: Any, cpu: int | None, **values: Any) -> None:
         """Record an event now."""
         self.trace.emit(kind, self.now, cpu, **values)
