@@ -13,7 +13,7 @@ from mklab.machine.schedule import RoundRobin
 
 __all__ = ["SPIN", "Starving", "booted", "kick_code", "load_code", "outcome", "spawn", "window"]
 
-SPIN = "b800000700" "0f22d8" "ebfe"
+SPIN = "b8000007000f22d8ebfe"
 """Code that spins: mov $BOOT_PAGE_TABLES, %eax; mov %rax, %cr3; 1: jmp 1b. On those tables no kick disturbs it."""
 
 

@@ -160,11 +160,13 @@ def _one_mailbox() -> list[Finding]:
 
 
 def _wiped_tables() -> list[Finding]:
-    """Let CPU 1 reload CR3 in a loop, on the trampoline's page tables, and kick CPU 2; then the same with a minikernel,
-    which has tables of its own."""
+    """Let CPU 1 reload CR3 in a loop, on the trampoline's page tables, and kick CPU 2.
+
+    Then the same with a minikernel, which has tables of its own.
+    """
     host = booted(3)
     # 1: mov $256, %ecx; loop .; mov %cr3, %rax; mov %rax, %cr3; jmp 1b
-    kick_code(host, 1, "b900010000" "e2fe" "0f20d8" "0f22d8" "ebf1", window(1))
+    kick_code(host, 1, "b900010000e2fe0f20d80f22d8ebf1", window(1))
     host.run_until(lambda machine: machine.cpus[1].owner is not None, "the payload did not start")
     tables = host.machine.registers(1).cr3
     host.cpu_down(2)
@@ -253,14 +255,10 @@ def _one_gib() -> list[Finding]:
         ("an image from 6 GiB - 4096 to 6 GiB + 4096", crossing, 6 * _GIB),
     ):
         faults = [event for event in machine.trace.of(Fault) if event.cpu == 1]
-        addresses = [event.cr2 for event in faults]
-        findings.append(
-            Finding(
-                f"{what}: page fault at {', '.join(f'{one:#x}' for one in addresses if one is not None) or 'no address'}"
-                f", {machine.stopped.reason if machine.stopped else 'nothing else'}",
-                addresses[:1] == [address] and machine.stopped is not None and machine.stopped.reason == "reset",
-            )
-        )
+        seen = f"{faults[0].vector:#x} at {faults[0].cr2:#x}" if faults else "none"
+        end = machine.stopped.reason if machine.stopped else "nothing else"
+        right = bool(faults) and (faults[0].vector, faults[0].cr2, end) == (14, address, "reset")
+        findings.append(Finding(f"{what}: exception {seen}; {end}", right))
     return findings
 
 
@@ -272,8 +270,10 @@ def _nmi(host: Host, cpu: int) -> None:
 
 
 def _no_idt() -> list[Finding]:
-    """Execute INT3 in a payload that runs on the trampoline's IDT; send an NMI to such a payload, and to a minikernel,
-    which has an IDT of its own."""
+    """Execute INT3 in a payload that runs on the trampoline's IDT, and send an NMI to another.
+
+    Send an NMI to a minikernel, too, which has an IDT of its own.
+    """
     trap = booted(2)
     kick_code(trap, 1, _INT3_AND_HALT, window(1))
     trap.settle()
@@ -306,8 +306,11 @@ def _no_idt() -> list[Finding]:
 
 
 def _child_with_low_memory(trampoline: bool) -> tuple[Host, int, bool]:
-    """A host beside a kernel that takes low memory for its own, too; the page that that kernel has for starting CPUs (0:
-    none), and whether the host's page is as it was before."""
+    """A host beside a kernel that takes low memory for its own, too.
+
+    Returns:
+        The host; where that kernel has its trampoline (0: nowhere); whether the host's is as it was before.
+    """
     host = booted(2)
     memory = host.machine.memory
     mark = _base(host) + _BLOB.symbols["trampoline_location"]  # never used by the code
@@ -343,8 +346,10 @@ def _trampoline_of_a_child() -> list[Finding]:
 
 
 def _hosts_boot_params() -> list[Finding]:
-    """Start a payload that reads cmd_line_ptr of the boot_params in RSI, on a host with a command line; then one that is
-    entered through purgatory."""
+    """On a host with a command line, start a payload that reads cmd_line_ptr of the boot_params in RSI.
+
+    Then start a minikernel that is entered through purgatory.
+    """
     host = booted(2, cmdline="root=/dev/host quiet")
     machine = host.machine
     kick_code(host, 1, "8b8628020000" + _STOP, window(1))  # mov 0x228(%rsi), %eax
@@ -395,7 +400,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         5,
         "One mailbox for all kicks",
-        "patch 1, do_multikernel_boot_cpu: entry and boot_params lie in one place, and nobody waits until they are read",
+        "patch 1, do_multikernel_boot_cpu: entry and boot_params have one place, and nobody waits until they are read",
         _one_mailbox,
     ),
     Defect(
@@ -425,7 +430,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         10,
         "No check for long mode",
-        "patch 2, startup_32: the call of verify_cpu is commented out",
+        "patch 2, trampoline: the check for long mode is commented out",
         None,
         "every CPU of this machine has long mode, and EFER.LME can be set on each",
     ),
