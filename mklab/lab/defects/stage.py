@@ -35,11 +35,13 @@ class Starving(RoundRobin):
 
     def state(self) -> dict[str, Any]:
         """The starved CPU, the quantum and the last choice."""
-        return super().state() | {"starved": self.starved}
+        return super().state() | {"kind": "Starving", "starved": self.starved}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
-        super().restore(state)
+        if state["kind"] != "Starving":
+            raise ValueError(f"the state must be of a Starving schedule, not {state['kind']!r}")
+        super().restore(state | {"kind": "RoundRobin"})
         self.starved = state["starved"]
 
 
