@@ -10,11 +10,28 @@ from mklab.kernel.layout import HOST_END, WINDOW
 from mklab.machine.machine import MAX_X2APIC_CPUS, Machine
 from mklab.machine.memory import Range
 from mklab.machine.schedule import RoundRobin
+from mklab.trace import Printk
 
-__all__ = ["SPIN", "Starving", "booted", "kick_code", "load_code", "outcome", "spawn", "window"]
+__all__ = [
+    "SPIN",
+    "STOP",
+    "Starving",
+    "booted",
+    "held",
+    "kick_code",
+    "load_code",
+    "outcome",
+    "printed",
+    "spawn",
+    "trampoline_base",
+    "window",
+]
 
 SPIN = "b8000007000f22d8ebfe"
 """Code that spins: mov $BOOT_PAGE_TABLES, %eax; mov %rax, %cr3; 1: jmp 1b. On those tables no kick disturbs it."""
+
+STOP = "faf4ebfd"
+"""Code that halts for good: cli; 1: hlt; jmp 1b."""
 
 
 class Starving(RoundRobin):
@@ -106,3 +123,18 @@ def outcome(function: Callable[..., object], *args: Any, **keywords: Any) -> str
     except MklabError as error:
         return str(error)
     return "0"
+
+
+def trampoline_base(host: Host) -> int:
+    """Physical address of the host's trampoline, x86_trampoline_bsp_base."""
+    return host.machine.memory.read_u64(host.symbol("x86_trampoline_bsp_base"))
+
+
+def printed(host: Host) -> list[str]:
+    """The log of the host's process context, line by line."""
+    return [event.text for event in host.machine.trace.of(Printk) if event.kernel == host.name]
+
+
+def held(host: Host, lock: str) -> bool:
+    """Whether the host's memory says that ``kexec_lock`` or ``system_transition_mutex`` is held."""
+    return bool(host.kimages.state.get(lock))

@@ -94,7 +94,12 @@ def know_that_one_was_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    cleared = Kick.clear_status
+    mailbox, cleared = Kick.mailbox, Kick.clear_status
+
+    def clear_it_first(self: Kick, call: Call) -> str:
+        kernel = self.kernel(call)
+        kernel.kernel_write(smpboot._trampoline(kernel, "trampoline_status_bsp"), bytes(4))
+        return mailbox(self, call)
 
     def clear_status(self: Kick, call: Call) -> str:
         kernel = self.kernel(call)
@@ -104,13 +109,17 @@ def read_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KexecError(5, "do_multikernel_boot_cpu", "the CPU does not answer")
         return cleared(self, call)
 
+    monkeypatch.setattr(Kick, "mailbox", clear_it_first)
     monkeypatch.setattr(Kick, "clear_status", clear_status)
 
 
 def wait_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until its kernel is up: one that has just entered it still runs on the trampoline's tables (defect 6)."""
+
     def unlock(self: MultikernelKexec, call: Call) -> str:
-        target = next(cpu for cpu in self.host.machine.cpus if cpu.apic_id == call.values["apicid"])
-        if target.owner is None:
+        machine = self.host.machine
+        target = next(cpu for cpu in machine.cpus if cpu.apic_id == call.values["apicid"])
+        if target.owner is None or not self.host.is_up(target.owner, target.index):
             return self.poll(call, "the CPU does not come up")
         self.host.kexec_unlock()
         call.step = ""
