@@ -233,7 +233,7 @@ def _zeroed() -> list[Finding]:
     texts = [bytes.fromhex(event.payload).decode("ascii") for event in (before, after)]
     return [
         Finding(
-            f"before kernel 2 goes on, CPU 3 takes type {before.type} from CPU {before.sender}, {texts[0]!r}; after it, "
+            f"before kernel 2 goes on, CPU 3 takes type {before.type} from CPU {before.sender}, {texts[0]!r}; after it "
             f"type {after.type} from CPU {after.sender}, {texts[1]!r}: the slot was zeroed with the message in it",
             (before.type, before.sender, texts[0]) == (77, 1, "hello")
             and (after.type, after.sender, after.size) == (0, 0, 0),
