@@ -10,6 +10,7 @@ import click
 
 from mklab import __version__
 from mklab.cli_build import build
+from mklab.cli_defect import defect
 from mklab.cli_inspect import inspect
 
 __all__ = ["main"]
@@ -82,4 +83,5 @@ def demo(cpus: int, as_json: bool, svg: Path | None) -> None:
 
 
 main.add_command(build)
+main.add_command(defect)
 main.add_command(inspect)

@@ -1,15 +1,48 @@
 """What the scenarios have in common: a machine with a booted host, kernels spawned on it, and small payloads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from mklab.errors import KexecError, MklabError, require
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.kexec import KexecSegment
 from mklab.kernel.layout import HOST_END, WINDOW
-from mklab.machine.machine import Machine
+from mklab.machine.machine import MAX_X2APIC_CPUS, Machine
 from mklab.machine.memory import Range
 from mklab.machine.schedule import RoundRobin
 
-__all__ = ["booted", "load_code", "spawn", "window"]
+__all__ = ["SPIN", "Starving", "booted", "kick_code", "load_code", "outcome", "spawn", "window"]
+
+SPIN = "b8000007000f22d8ebfe"
+"""Code that spins: mov $BOOT_PAGE_TABLES, %eax; mov %rax, %cr3; 1: jmp 1b. On those tables no kick disturbs it."""
+
+
+class Starving(RoundRobin):
+    """Round robin in which one CPU gets a turn only while no other can run: it is slow, or its caller is preempted.
+
+    Raises:
+        ValueError: ``starved`` or ``quantum`` is out of range.
+    """
+
+    def __init__(self, starved: int, quantum: int = 1000) -> None:
+        super().__init__(quantum)
+        require("starved", starved, 0, MAX_X2APIC_CPUS - 1)
+        self.starved = starved
+
+    def choose(self, runnable: Sequence[int]) -> tuple[int, int]:
+        """The next of the others, if there is one."""
+        return super().choose([cpu for cpu in runnable if cpu != self.starved] or runnable)
+
+    def state(self) -> dict[str, Any]:
+        """The starved CPU, the quantum and the last choice."""
+        return super().state() | {"kind": "Starving", "starved": self.starved}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        if state["kind"] != "Starving":
+            raise ValueError(f"the state must be of a Starving schedule, not {state['kind']!r}")
+        super().restore(state | {"kind": "RoundRobin"})
+        self.starved = state["starved"]
 
 
 def booted(
@@ -54,3 +87,22 @@ def spawn(host: Host, number: int, cpu: int, base: int | None = None) -> None:
 def load_code(host: Host, code: str, paddr: int) -> None:
     """Load machine code (hex digits) at ``paddr``, page aligned, as a multikernel image that is entered there."""
     host.kexec_load(paddr, [KexecSegment(bytes.fromhex(code), paddr, 0x1000)])
+
+
+def kick_code(host: Host, cpu: int, code: str, paddr: int) -> None:
+    """Take ``cpu`` offline and let it run ``code`` at ``paddr``, on the trampoline's page tables; unload the image."""
+    host.cpu_down(cpu)
+    load_code(host, code, paddr)
+    host.multikernel_kexec(cpu)
+    host.kexec_load(0, [])
+
+
+def outcome(function: Callable[..., object], *args: Any, **keywords: Any) -> str:
+    """What a system call comes to: ``"0"``, the errno as ``"-EBUSY"``, or in words how it died in the kernel."""
+    try:
+        function(*args, **keywords)
+    except KexecError as error:
+        return f"-{error.name}"
+    except MklabError as error:
+        return str(error)
+    return "0"
