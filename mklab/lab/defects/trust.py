@@ -34,7 +34,7 @@ def _any_pfn() -> list[Finding]:
     return [
         Finding(
             f"kernel 1 is told PFN {pfn:#x}, the host's own text: mk_receive_pfn gives {received}, and the page is "
-            f"mapped at {linear:#x}, {'with the same bytes' if same else 'not with the same bytes'}; another size gives "
+            f"mapped at {linear:#x}, {'as it is' if same else 'not as it is'}; another size gives "
             f"{refused}",
             received == "0" and same and refused == "-EINVAL",
         )

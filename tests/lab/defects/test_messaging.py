@@ -39,10 +39,10 @@ def _rebuilt(*changes: tuple[str, str, str]) -> Mend:
 FULL_FLAG = _rebuilt(
     (
         "multikernel.c",
-        "	fill_slot(mk_slot((u32)cpu)",
-        "	if (mk_slot((u32)cpu)->data_size)\n		return -EINVAL;\n	fill_slot(mk_slot((u32)cpu)",
+        "\tfill_slot(mk_slot((u32)cpu)",
+        "\tif (mk_slot((u32)cpu)->data_size)\n\t\treturn -EINVAL;\n\tfill_slot(mk_slot((u32)cpu)",
     ),
-    ("handlers.c", "	put(text);\n	end_line();\n", "	put(text);\n	end_line();\n	data->data_size = 0;\n"),
+    ("handlers.c", "\tput(text);\n\tend_line();\n", "\tput(text);\n\tend_line();\n\tdata->data_size = 0;\n"),
 )
 COPY = _rebuilt(
     (
@@ -53,14 +53,14 @@ COPY = _rebuilt(
     (
         "multikernel.c",
         "handler->saved_data = slot;",
-        "copies[handler - handlers] = *slot;\n		handler->saved_data = &copies[handler - handlers];",
+        "copies[handler - handlers] = *slot;\n\t\thandler->saved_data = &copies[handler - handlers];",
     ),
 )
 ONE_HANDLER = _rebuilt(
     (
         "multikernel.c",
-        "		irq_work_queue(&handler->work);\n",
-        "		irq_work_queue(&handler->work);\n		break;\n",
+        "\t\tirq_work_queue(&handler->work);\n",
+        "\t\tirq_work_queue(&handler->work);\n\t\tbreak;\n",
     )
 )
 PHYSICAL = _rebuilt(
@@ -69,22 +69,22 @@ PHYSICAL = _rebuilt(
 BOUND = _rebuilt(
     (
         "multikernel.c",
-        '	begin_line();\n	if (!mk_shared_data) {\n		put("Multikernel IPI',
-        '	if (physical >= NR_CPUS)\n		return;\n	begin_line();\n	if (!mk_shared_data) {\n		put("Multikernel IPI',
+        '\tbegin_line();\n\tif (!mk_shared_data) {\n\t\tput("Multikernel IPI',
+        '\tif (physical >= NR_CPUS)\n\t\treturn;\n\tbegin_line();\n\tif (!mk_shared_data) {\n\t\tput("Multikernel IPI',
     )
 )
 HOST_ZEROES = _rebuilt(
     (
         "multikernel.c",
-        "	memset(mk_shared_data, 0",
-        "	if (!mk_boot_info.kernel_id)\n		memset(mk_shared_data, 0",
+        "\tmemset(mk_shared_data, 0",
+        "\tif (!mk_boot_info.kernel_id)\n\t\tmemset(mk_shared_data, 0",
     )
 )
 WHOLE_AREA = _rebuilt(
     (
         "multikernel.c",
-        "	memset(mk_shared_data, 0, MK_SHARED_DATA_SIZE)",
-        "	memset(mk_shared_data, 0, MK_MEM_SIZE)",
+        "\tmemset(mk_shared_data, 0, MK_SHARED_DATA_SIZE)",
+        "\tmemset(mk_shared_data, 0, MK_MEM_SIZE)",
     )
 )
 ANY_MEMORY = _rebuilt(
@@ -93,32 +93,34 @@ ANY_MEMORY = _rebuilt(
 HEED_THE_RESULT = _rebuilt(
     (
         "multikernel.c",
-        "	mk_shared_resource[0] = mk_shared_phys;",
-        "	if (!mk_shared_data)\n		return;\n	mk_shared_resource[0] = mk_shared_phys;",
+        "\tmk_shared_resource[0] = mk_shared_phys;",
+        "\tif (!mk_shared_data)\n\t\treturn;\n\tmk_shared_resource[0] = mk_shared_phys;",
     )
 )
 OWN_PAGES = _rebuilt(
     (
         "multikernel.c",
-        "	memcpy(pfn, data->buffer, sizeof(*pfn));",
-        "	memcpy(pfn, data->buffer, sizeof(*pfn));\n	if (!memremap(*pfn * PAGE_SIZE, PAGE_SIZE))\n		return -EINVAL;",
+        "\tmemcpy(pfn, data->buffer, sizeof(*pfn));",
+        "\tmemcpy(pfn, data->buffer, sizeof(*pfn));\n"
+        "\tif (!memremap(*pfn * PAGE_SIZE, PAGE_SIZE))\n\t\treturn -EINVAL;",
     )
 )
 CHECK_SIZE = _rebuilt(
     (
         "multikernel.c",
-        '	put("Multikernel IPI received on CPU ");',
-        '	if (slot->data_size > MK_MAX_DATA_SIZE) {\n		end_line();\n		return;\n	}\n	put("Multikernel IPI received on CPU ");',
+        '\tput("Multikernel IPI received on CPU ");',
+        "\tif (slot->data_size > MK_MAX_DATA_SIZE) {\n\t\tend_line();\n\t\treturn;\n\t}\n"
+        '\tput("Multikernel IPI received on CPU ");',
     )
 )
 OWN_COUNTER = _rebuilt(("multikernel.c", "irq_stat[physical & 255].call++;", "irq_stat[physical & 255].spurious++;"))
 FIND_FIRST = _rebuilt(
     (
         "multikernel.c",
-        "			*at = handler->next;\n			break;",
-        "			*at = handler->next;\n			goto found;",
+        "\t\t\t*at = handler->next;\n\t\t\tbreak;",
+        "\t\t\t*at = handler->next;\n\t\t\tgoto found;",
     ),
-    ("multikernel.c", "	/* irq_work_sync() and kfree()", "	return;\nfound:\n	/* irq_work_sync() and kfree()"),
+    ("multikernel.c", "\t/* irq_work_sync() and kfree()", "\treturn;\nfound:\n\t/* irq_work_sync() and kfree()"),
 )
 HASHED = _rebuilt(("multikernel.c", "put_hex((u64)mk_shared_data);", 'put("(____ptrval____)");'))
 
