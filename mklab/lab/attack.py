@@ -1,7 +1,7 @@
 """The thread's dispute as scenarios, `mklab demo --attack`: a spawned kernel turns against the others.
 
-Each :class:`Blow` is dealt by guest code of kernel 1: stores, ICR writes and OUT, as any kernel can. Its victims are looked
-at before and after: what became of them is observed, never assumed.
+Each :class:`Blow` is dealt by guest code of kernel 1: stores, ICR writes and OUT, as any kernel can do them. Victims are
+looked at before and after: what became of them is observed, never assumed.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ KINDS = {
     f"{_NOT_IOMMU} an IPI of a CPU.",
     "init": "VT-x with writes to ICR intercepted, as by Jailhouse: an INIT that leaves the cell is dropped. "
     f"{_NOT_IOMMU} an IPI of a CPU.",
-    "reset": "VT-x with a bitmap of I/O ports, as Jailhouse uses it: a write to a port that is not the cell's is stopped. "
+    "reset": "VT-x with a bitmap of I/O ports, as Jailhouse uses it: writes to ports that are not its own are stopped. "
     f"{_NOT_IOMMU} an OUT of a CPU.",
 }
 """The kinds of attack, and for each what would stop it."""
