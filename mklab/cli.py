@@ -4,13 +4,12 @@ Each subcommand imports what it needs when it runs, so that `mklab --help` answe
 that is broken, which `mklab doctor` is there to explain.
 """
 
-from pathlib import Path
-
 import click
 
 from mklab import __version__
 from mklab.cli_build import build
 from mklab.cli_defect import defect
+from mklab.cli_demo import demo
 from mklab.cli_inspect import inspect
 
 __all__ = ["main"]
@@ -54,34 +53,7 @@ def lab(port: int | None, jupyter_args: tuple[str, ...]) -> None:
     serve(port, jupyter_args)
 
 
-@main.command()
-@click.option("--cpus", type=click.IntRange(2, 64), default=4, show_default=True, help="How many CPUs the machine has.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write the pictures to this file, too.")
-def demo(cpus: int, as_json: bool, svg: Path | None) -> None:
-    """Boot a second kernel on a CPU of its own, exchange a message with it, and tell how it went."""
-    import json
-
-    from rich.console import Console
-
-    from mklab.lab.scenario import Scenario
-    from mklab.lab.telling import describe, tell
-
-    scenario = Scenario(cpus)
-    scenario.run()
-    if svg is not None:
-        from mklab.widgets.dashboard import svg as draw
-
-        try:
-            svg.write_text(draw(scenario.recording), encoding="utf-8")
-        except OSError as error:
-            raise click.ClickException(f"cannot write {svg}: {error.strerror}") from None
-    if as_json:
-        click.echo(json.dumps(describe(scenario), indent=2))
-    else:
-        tell(scenario, Console())
-
-
 main.add_command(build)
 main.add_command(defect)
+main.add_command(demo)
 main.add_command(inspect)

@@ -5,8 +5,13 @@ import os
 import subprocess
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+
+from mklab import cli_demo
+from mklab.lab.attack import KINDS
+from mklab.lab.scenario import MOST_KERNELS
 
 
 def run(command: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -72,3 +77,58 @@ def test_a_number_that_will_not_do(mklab_command: Path, cpus: str) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert "'--cpus'" in done.stderr.splitlines()[-1]
+
+
+def test_fifteen_kernels(mklab_command: Path) -> None:
+    answer = json.loads(run(mklab_command, "--json", "--kernels", "15").stdout)
+    assert [cpu["owner"] for cpu in answer["cpus"]] == ["host", *(f"kernel {n}" for n in range(1, 16))]
+    assert len(answer["messages"]) == 2 * 15 + 2
+    assert answer["kimages_error"] is None
+
+
+def test_an_attack_as_json_and_as_a_picture(mklab_command: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "attack.svg"
+    answer = json.loads(run(mklab_command, "--attack", "memory", "--json", "--svg", str(picture)).stdout)
+    assert answer["attack"]["kind"] == "memory"
+    assert answer["attack"]["stopped_by"] == "nothing"
+    assert [victim["kernel"] for blow in answer["attack"]["blows"] for victim in blow["victims"]] == [
+        "kernel 2",
+        "kernel 2",
+        "host",
+    ]
+    assert answer["kimages_error"].startswith("kexec_image_list leads to 0xdead0000")
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("kind", ["memory", "ipi", "init", "reset"])
+def test_an_attack_told_in_the_terminal(mklab_command: Path, kind: str, columns: int) -> None:
+    done = run(mklab_command, "--attack", kind, COLUMNS=str(columns))
+    assert done.stderr == ""
+    assert "What stopped it: nothing" in done.stdout
+    assert "before" in done.stdout
+    assert "…" not in done.stdout, "nothing is cut short"
+    assert max(len(line) for line in done.stdout.splitlines()) <= columns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--kernels", "0"], "--kernels"),
+        (["--kernels", "16"], "--kernels"),
+        (["--kernels", "4", "--cpus", "4"], "--cpus"),
+        (["--attack", "ipi", "--kernels", "1"], "--kernels"),
+        (["--attack", "ipi", "--cpus", "3"], "--cpus"),
+        (["--attack", "rootkit"], "--attack"),
+    ],
+)
+def test_options_that_do_not_go_together(mklab_command: Path, arguments: list[str], option: str) -> None:
+    done = run(mklab_command, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"'{option}'" in done.stderr.replace("\n", " ")
+
+
+def test_the_kinds_of_attack_are_those_there_are() -> None:
+    assert tuple(KINDS) == cli_demo._KINDS
+    assert MOST_KERNELS == cli_demo._MOST_KERNELS

@@ -16,7 +16,7 @@ from elftools.elf.sections import SymbolTableSection
 from mklab.errors import GuestBuildError
 from mklab.guest import abi
 
-__all__ = ["PREBUILT", "build", "build_all", "listing"]
+__all__ = ["PREBUILT", "build", "build_all", "listing", "sources"]
 
 _HERE = Path(__file__).parent
 PREBUILT = _HERE / "prebuilt"
@@ -108,12 +108,17 @@ def build(sources: dict[str, str], linker_script: str, *, movable: bool = True) 
         return image.read_bytes()
 
 
+def sources(name: str) -> tuple[dict[str, str], str]:
+    """What the shipped image ``name`` is built from: each file's text by its name, and the linker script."""
+    files, script = _IMAGES[name]
+    return {Path(file).name: (_HERE / file).read_text() for file in files}, (_HERE / script).read_text()
+
+
 def build_all() -> dict[str, bytes]:
     """Every shipped file by its name in ``prebuilt/``: images, and a listing of each."""
     files = {}
-    for name, (sources, script) in _IMAGES.items():
-        texts = {Path(source).name: (_HERE / source).read_text() for source in sources}
-        image = build(texts, (_HERE / script).read_text(), movable=name not in _COPIED)
+    for name in _IMAGES:
+        image = build(*sources(name), movable=name not in _COPIED)
         files[f"{name}.elf"] = image
         files[f"{name}.lst"] = listing(image, name == "trampoline_64_bsp").encode()
     return files

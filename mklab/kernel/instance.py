@@ -305,9 +305,29 @@ class Kernel:
             apicid: destination, for no shorthand.
             sender, type, size: what is claimed; ``size`` need not be the size of ``data``.
         """
+        self.finish(
+            self.submit_by_hand(
+                icr_low, apicid, slot=slot, sender=sender, type=type, size=size, data=data, times=times, via=via
+            )
+        )
+
+    def submit_by_hand(
+        self,
+        icr_low: int,
+        apicid: int = 0,
+        *,
+        slot: int | None = None,
+        sender: int = 0,
+        type: int = 0,  # noqa: A002
+        size: int = 0,
+        data: bytes = b"",
+        times: int = 1,
+        via: int = 0,
+    ) -> Call:
+        """Begin :meth:`send_by_hand`."""
         first = NR_CPUS if slot is None else slot
         args = [first, sender & 0xFFFFFFFF, type, size, apicid, icr_low, times]
-        self.work(Work.SEND_BY_HAND, args, data, via=via)
+        return self.submit_work(Work.SEND_BY_HAND, args, data, via=via)
 
     def store(self, paddr: int, data: bytes, *, via: int = 0) -> None:
         """Its guest code stores up to 256 bytes anywhere in physical memory."""

@@ -1,4 +1,4 @@
-"""The scenario of lab 00, `mklab demo` and the README: a second kernel is loaded, started, and answers a message.
+"""The scenario of lab 00, `mklab demo` and the README: further kernels are loaded, started, and answer messages.
 
 A :class:`Scenario` is a driver for the pictures: it can be run at once or step by step.
 """
@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mklab.errors import MklabError, require
-from mklab.guest.abi import NR_CPUS
+from mklab.guest.abi import MK_PING, MULTIKERNEL_VECTOR, NR_CPUS
 from mklab.kernel.host import Host, minikernel_image
-from mklab.kernel.layout import HOST_END
+from mklab.kernel.kexec import LoadedImage
+from mklab.kernel.layout import HOST_END, WINDOW
+from mklab.machine.layout import DEFAULT_RAM
 from mklab.machine.machine import Machine
 from mklab.machine.process import Call
 from mklab.recording import Recording
@@ -29,7 +31,10 @@ from mklab.trace import (
     Sipi,
 )
 
-__all__ = ["Act", "Scenario"]
+__all__ = ["MOST_KERNELS", "Act", "Scenario"]
+
+MOST_KERNELS = 15
+"""Spawned kernels of one scenario: each has a window of 16 MiB."""
 
 _VISIBLE = (
     *(Delivered, Eoi, Fault, Init, IpiSent, Lost, MessageTaken, ModeChange, OwnerChange, PlatformReset, Printk),
@@ -39,6 +44,8 @@ _VISIBLE = (
 
 _LIMIT = 20_000_000
 _PING = b"ping"
+_NOTHING = LoadedImage("ELF64", 0, ())
+"""kexec_load without a segment unloads."""
 
 
 @dataclass
@@ -48,40 +55,45 @@ class Act:
     Attributes:
         title: what it does, in words.
         begin: starts it; what it returns is waited for (None: nothing).
-        done: whether it is over.
+        done: whether it is over; None: as soon as every CPU waits.
     """
 
     title: str
     begin: Callable[[], Call | None]
-    done: Callable[[], bool]
+    done: Callable[[], bool] | None = None
 
 
 class Scenario:
-    """A host on every CPU; one CPU is taken offline, a minikernel is loaded and started on it, and a message exchanged.
+    """A host on every CPU; CPUs are taken offline, minikernels loaded and started on them, and messages exchanged.
 
     Args:
         cpus: how many CPUs, 2 to 64.
+        kernels: how many spawned kernels, 1 to 15, and less than ``cpus``. One runs on CPU 2, if it is the only one;
+            several run on CPUs 1, 2, ... The host sends each a message and is answered; with two or more, kernel 1
+            sends one to kernel 2.
 
     Attributes:
         machine, host: the machine, with the host booted, and its host kernel.
-        cpu: the CPU that the second kernel gets.
+        cpu: the CPU that kernel 1 gets.
         recording: what has happened since power-on.
         booted: number of the first event after the host has booted.
 
     Raises:
-        ValueError: ``cpus`` is out of range.
+        ValueError: an argument is out of range.
     """
 
-    def __init__(self, cpus: int = 4) -> None:
+    def __init__(self, cpus: int = 4, kernels: int = 1) -> None:
         require("cpus", cpus, 2, NR_CPUS, " (a second kernel needs a CPU of its own)")
+        require("kernels", kernels, 1, min(MOST_KERNELS, cpus - 1), " (each needs a CPU, and the host one)")
         self._count = cpus
+        self._kernels = kernels
         self.reset()
 
     def reset(self) -> None:
         """Power off and on again; the host boots."""
-        self.machine = Machine(self._count)
+        self.machine = Machine(self._count, max(DEFAULT_RAM, HOST_END + self._kernels * WINDOW))
         self.host = Host(self.machine)
-        self.cpu = min(2, self._count - 1)
+        self.cpu = self.cpu_of(1)
         self.recording = Recording([cpu.apic_id for cpu in self.machine.cpus])
         self._recorded = 0
         self._call: Call | None = None
@@ -91,22 +103,63 @@ class Scenario:
         self.booted = self.machine.trace.count
         self._record()
 
+    def cpu_of(self, number: int) -> int:
+        """The CPU on which spawned kernel ``number`` (from 1) is started."""
+        return number if self._kernels > 1 else min(2, self._count - 1)
+
+    @property
+    def kernels(self) -> list[str]:
+        """The names of the spawned kernels."""
+        return [f"kernel {number}" for number in range(1, self._kernels + 1)]
+
     def _plan(self) -> list[Act]:
-        cpu, host = self.cpu, self.host
+        acts = []
+        for number in range(1, self._kernels + 1):
+            acts += self._spawning(number)
+        for number in range(1, self._kernels + 1):
+            acts += self._asking(number)
+        return acts + (self._between_two() if self._kernels > 1 else [])
+
+    def _spawning(self, number: int) -> list[Act]:
+        """The acts that start kernel ``number`` on its CPU."""
+        cpu, host, name = self.cpu_of(number), self.host, f"kernel {number}"
         others = [one for one in range(self._count) if one != cpu]
-        image = minikernel_image(HOST_END, 1, [cpu, *others])
+        image = minikernel_image(HOST_END + (number - 1) * WINDOW, number, [cpu, *others])
 
         def load() -> Call:
-            self.machine.plan(cpu, "kernel 1")
+            self.machine.plan(cpu, name)
             return host.submit_load(image)
 
-        return [
+        acts = [
             Act(f"take CPU {cpu} offline", lambda: host.submit("cpu_down", {"cpu": cpu}), self._returned),
             Act("load the image with kexec_load", load, self._returned),
             Act(f"kick CPU {cpu}", lambda: host.submit("multikernel_kexec", {"cpu": cpu}), self._returned),
-            Act("wait until it is up", lambda: None, lambda: host.is_up("kernel 1", cpu)),
-            Act("send it a message", lambda: host.submit_message(cpu, _PING), self._returned),
-            Act("let it answer", lambda: None, lambda: self.machine.idle),
+            Act("wait until it is up", lambda: None, lambda: host.is_up(name, cpu)),
+        ]
+        if number < self._kernels:
+            # A kick starts the oldest image (defect 21).
+            acts.append(Act("unload the image", lambda: host.submit_load(_NOTHING), self._returned))
+        return acts
+
+    def _asking(self, number: int) -> list[Act]:
+        """The host sends kernel ``number`` a message."""
+        cpu = self.cpu_of(number)
+        return [
+            Act("send it a message", lambda: self.host.submit_message(cpu, _PING), self._returned),
+            Act("let it answer", lambda: None),
+        ]
+
+    def _between_two(self) -> list[Act]:
+        """Kernel 1 sends kernel 2 a message past the API, whose numbers name only its own CPUs (defect 29)."""
+        sender, target = self.cpu_of(1), self.cpu_of(2)
+        values = {"slot": target, "sender": sender, "type": MK_PING, "size": len(_PING)}
+
+        def send() -> Call:
+            return self.host.kernel("kernel 1").submit_by_hand(MULTIKERNEL_VECTOR, target, data=_PING, **values)
+
+        return [
+            Act("let kernel 1 send kernel 2 a message", send, self._returned),
+            Act("let kernel 2 answer", lambda: None),
         ]
 
     def _returned(self) -> bool:
@@ -147,7 +200,7 @@ class Scenario:
             self._call = self._current.begin()
             return
         stop = self.machine.step()
-        if self._current.done() or (stop and not self._acts):
+        if self.machine.idle if self._current.done is None else self._current.done():
             self._current = None
         elif stop:
             raise MklabError(f"it was to {self._current.title}, but {stop.detail}")

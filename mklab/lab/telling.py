@@ -9,6 +9,7 @@ from rich.text import Text
 
 from mklab.guest.abi import MULTIKERNEL_VECTOR
 from mklab.kernel.kexec import KEXEC_SEGMENT_MAX
+from mklab.kernel.list_head import ListCorruptionError
 from mklab.kernel.proc import TYPE_NAMES
 from mklab.lab.scenario import Scenario
 from mklab.trace import (
@@ -31,7 +32,7 @@ from mklab.trace import (
     Step,
 )
 
-__all__ = ["describe", "tell"]
+__all__ = ["cpu_table", "describe", "tell", "trace_line"]
 
 
 def describe(scenario: Scenario) -> dict[str, Any]:
@@ -49,17 +50,7 @@ def describe(scenario: Scenario) -> dict[str, Any]:
             }
             for cpu in machine.cpus
         ],
-        "kimages": [
-            {
-                "type": TYPE_NAMES.get(image.get("type"), "unknown"),
-                "start": image.get("start"),
-                "segments": [
-                    {"mem": image.get("segment", 4 * i + 2), "memsz": image.get("segment", 4 * i + 3)}
-                    for i in range(min(image.get("nr_segments"), KEXEC_SEGMENT_MAX))
-                ],
-            }
-            for image in scenario.host.kimages
-        ],
+        **_kimages(scenario),
         "messages": [
             {
                 "from_cpu": event.cpu,
@@ -79,6 +70,25 @@ def describe(scenario: Scenario) -> dict[str, Any]:
     }
 
 
+def _kimages(scenario: Scenario) -> dict[str, Any]:
+    """``kimages``, as far as the list can be followed, and ``kimages_error``: why not further, or None."""
+    images: list[dict[str, Any]] = []
+    try:
+        for image in scenario.host.kimages:
+            count = min(image.get("nr_segments"), KEXEC_SEGMENT_MAX)
+            segments = [(image.get("segment", 4 * i + 2), image.get("segment", 4 * i + 3)) for i in range(count)]
+            images.append(
+                {
+                    "type": TYPE_NAMES.get(image.get("type"), "unknown"),
+                    "start": image.get("start"),
+                    "segments": [{"mem": mem, "memsz": memsz} for mem, memsz in segments],
+                }
+            )
+    except ListCorruptionError as error:
+        return {"kimages": images, "kimages_error": str(error)}
+    return {"kimages": images, "kimages_error": None}
+
+
 def tell(scenario: Scenario, console: Console) -> None:
     """Print the scenario: its steps, its messages, the consoles, and who owns each CPU in the end."""
     machine = scenario.machine
@@ -87,11 +97,9 @@ def tell(scenario: Scenario, console: Console) -> None:
         console.print(
             Panel(Text(machine.console(name).rstrip() or "(nothing)"), title=f"console of {name}", expand=False)
         )
-    console.print(_cpus(scenario))
+    console.print(cpu_table(scenario))
     console.print(Text(scenario.host.proc_multikernel().rstrip()))
-    console.print(
-        f"\n{machine.time:,} instructions, {machine.trace.count:,} events, trace sha256 {machine.trace.sha256}"
-    )
+    console.print(trace_line(scenario))
 
 
 def _steps(scenario: Scenario) -> RenderableType:
@@ -108,7 +116,14 @@ def _steps(scenario: Scenario) -> RenderableType:
     return table
 
 
-def _cpus(scenario: Scenario) -> RenderableType:
+def trace_line(scenario: Scenario) -> str:
+    """How long the run was, and its hash."""
+    machine = scenario.machine
+    return f"\n{machine.time:,} instructions, {machine.trace.count:,} events, trace sha256 {machine.trace.sha256}"
+
+
+def cpu_table(scenario: Scenario) -> RenderableType:
+    """Who owns each CPU."""
     table = Table(title="Who owns each CPU?", title_justify="left", box=None, pad_edge=False)
     for name in ("CPU", "APIC id", "owner", "planned", "mode", "state"):
         table.add_column(name)
