@@ -210,8 +210,8 @@ def paged_registers(form: str, *, user: bool, nxe: bool, wp: bool, pse: bool) ->
     return registers
 
 
-LOW_BITS = st.one_of(st.just(7), st.integers(0, 0xFF).map(lambda bits: bits & ~0x18))
-"""The low bits of an entry but for those that choose a kind of cache."""
+LOW_BITS = st.sampled_from([*[0x07] * 8, 0x06, 0x05, 0x03, 0x01, 0x27, 0x47, 0x67, 0x87, 0x87, 0x85, 0xE3])
+"""The low bits of an entry: mostly a page or table for everybody."""
 HIGH_BITS = st.sampled_from([0, 0, 0, 1 << 63, 1 << 45, 1 << 52])
 
 
