@@ -13,7 +13,7 @@ from mklab.machine.stack import push
 LIMITS = st.one_of(st.integers(0, 64), st.integers(0xFFC0, 0x10040), st.just(0xFFFFFFFF))
 OFFSETS = st.one_of(st.integers(0, 80), st.integers(0xFFC0, 0x10050), st.integers(0xFFFFFFC0, 0xFFFFFFFF))
 NEAR = st.integers(-5, 5).map(lambda distance: (distance,))
-"""How far above the limit the last value would lie; in a tuple, to tell it from an offset."""
+"""How far beyond the limit the outermost value would lie; in a tuple, to tell it from an offset."""
 
 
 def may_reach(ss: Segment, offset: int) -> bool:
@@ -25,7 +25,7 @@ def may_reach(ss: Segment, offset: int) -> bool:
 
 @given(LIMITS, st.one_of(OFFSETS, NEAR), st.booleans(), st.booleans(), st.sampled_from([2, 4]), st.integers(1, 9))
 def test_limits(limit: int, where: int | tuple[int], big: bool, down: bool, width: int, count: int) -> None:
-    esp = where if isinstance(where, int) else limit + where[0] + width * count & 0xFFFFFFFF
+    esp = where if isinstance(where, int) else limit + 1 + where[0] + (width * count if down else 0) & 0xFFFFFFFF
     memory = PhysicalMemory([(0, 1 << 20)])
     ss = Segment(0x10, 0x40000, limit, 0x9300 | big << 22 | down << 10)
     values = [0x11223300 + i for i in range(count)]
