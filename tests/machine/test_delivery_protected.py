@@ -97,6 +97,7 @@ class TestFrames:
         )
         assert (after.cs.selector, after.ss.selector, after.rsp) == (code + cpl, ss + cpl, esp - 20)
         assert after.cpl == cpl
+        assert (after.cs.limit, after.ss.limit) == (0xFFFFFFFF, 0xFFFFFFFF), "0xfffff pages"
         assert (after.ds, after.es) == (registers.ds, registers.es)
 
     def test_a_16_bit_tss(self) -> None:
