@@ -46,7 +46,7 @@ def _hidden_flags(registers: Registers) -> int:
     if registers.cs.big:
         flags |= _Hidden.CS32
     flat = not registers.ds.base | registers.es.base | registers.ss.base
-    if not registers.cr0 & CR0.PE or registers.virtual_8086 or not registers.cs.big or not flat:
+    if not registers.cr0 & CR0.PE or not registers.cs.big or not flat:
         flags |= _Hidden.ADDSEG
     return flags
 

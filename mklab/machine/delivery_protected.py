@@ -55,7 +55,7 @@ def _enter_code(
     """Push the frame, of ``width`` bytes each, and go to ``selector:offset``; the flags stay as they are."""
     code = _code_segment(linear, registers, selector, event)
     cpl = registers.cpl if code.conforming else code.dpl
-    if registers.virtual_8086 and (code.conforming or cpl != 0):
+    if registers.virtual_8086 and cpl != 0:
         why = f"code segment {selector:#x} does not have DPL 0, as virtual-8086 mode needs it"
         raise GuestFaultError(PROTECTION, event.selector_error(selector), why)
     frame = [event.saved_flags(registers.rflags), registers.cs.selector, registers.rip]

@@ -15,7 +15,7 @@ PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE = 1 << 0, 1 << 1, 1 << 2, 1 << 5
 EXECUTE_DISABLE = 1 << 63
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 _TOO_HIGH = _ADDRESS & ~((1 << PHYSICAL_ADDRESS_BITS) - 1)
-_ABOVE_ADDRESS = 0xFFF << 52
+_IGNORED_IN_LONG_MODE = 0x7FF << 52
 _PAT_OF_LARGE_PAGE = 1 << 12
 _PSE_RESERVED = 1 << 21
 
@@ -63,9 +63,11 @@ def _reserved(registers: Registers, name: str, shift: int, entry: int, last: boo
         bits |= EXECUTE_DISABLE
     if name == "PML4":
         bits |= LARGE
-    elif name == "PDPT" and not registers.efer & EFER.LMA:
-        # Bits 1, 2 and 5 to 8, too; but hardware looks at those in MOV to CR3 (#GP), and the engine nowhere.
-        bits |= _ABOVE_ADDRESS
+    if not registers.efer & EFER.LMA:
+        bits |= _IGNORED_IN_LONG_MODE
+        if name == "PDPT":
+            # Bits 1, 2 and 5 to 8, too; but hardware looks at those in MOV to CR3 (#GP), and the engine nowhere.
+            bits |= EXECUTE_DISABLE
     return bool(entry & bits)
 
 

@@ -305,7 +305,7 @@ class TestBadTables:
         machine.patch_registers(0, registers)
         machine.run()
         assert (vectors(machine), error_code(machine)) == ([PF], 2)
-        assert machine.registers(0).cr2 == 0x30800 - 40
+        assert machine.registers(0).cr2 == 0x30800 - 8, "of the first push"
         assert frame(machine, error=True).rsp == 0x30800
 
     def test_a_stack_that_is_not_canonical(self) -> None:
@@ -317,6 +317,61 @@ class TestBadTables:
         machine.patch_registers(0, registers)
         machine.run()
         assert (vectors(machine), error_code(machine)) == ([SS], 0)
+
+
+class TestWhatItLeaves:
+    """Traces of delivery in memory, which a guest may look at."""
+
+    def test_faults_save_rf(self) -> None:
+        """SDM "Instruction-Breakpoint Exception Condition": RF is set in what a fault pushes, and in nothing else."""
+        machine, _code = long_mode("int $0x40; ud2; hlt; vector_40: iretq\n" + ALL)
+        machine.run()
+        assert vectors(machine) == [0x40, UD]
+        assert frame(machine).rflags & RFLAGS.RF
+        for kind in ("software", "interrupt", "nmi"):
+            entered = deliver(machine.memory, long_mode_registers(), 0x40, None, kind).registers
+            assert not machine.memory.read_u64(entered.rsp + 16) & RFLAGS.RF
+        for vector, fault in ((DE, True), (1, False), (3, False), (4, False), (7, True), (DF, False), (18, False)):
+            set_gate(machine, vector, gate(CODE))
+            error = error_code_of(vector, 0, False)
+            entered = deliver(machine.memory, long_mode_registers(), vector, error, "exception").registers
+            at = entered.rsp + 16 + 8 * (error is not None)
+            assert bool(machine.memory.read_u64(at) & RFLAGS.RF) == fault, vector
+
+    def test_iret_takes_rf_away_again(self) -> None:
+        """RF lasts for one instruction; as nothing looks at it in between, registers never show it."""
+        machine, _code = long_mode("ud2; hlt; vector_6: addq $2, (%rsp); orl $0x10000, 16(%rsp); iretq")
+        machine.run()
+        assert machine.registers(0).rip == CODE + 3
+        assert not machine.registers(0).rflags & RFLAGS.RF
+
+    def test_accessed_and_dirty_bits(self) -> None:
+        machine, _code = long_mode("int $0x40; vector_40: hlt")
+        machine.poke(PAGE_TABLE + 0x30 * 8, struct.pack("<2Q", 0x30007, 0x31007))
+        registers = long_mode_registers(stack=0x31000)
+        before = {page: machine.memory.read_u64(PAGE_TABLE + page * 8) for page in (IDT >> 12, 0x30, 0x31)}
+        deliver(machine.memory, registers, 0x40, None, "software")
+        after = {page: machine.memory.read_u64(PAGE_TABLE + page * 8) for page in before}
+        assert [after[page] & ~before[page] for page in before] == [0x20, 0x60, 0]
+
+    def test_the_code_segment_is_marked_as_accessed(self) -> None:
+        machine, _code = long_mode("hlt; vector_40: hlt")
+        machine.poke(GDT + 0x15, b"\x9a")
+        entered = deliver(machine.memory, long_mode_registers(), 0x40, None, "interrupt").registers
+        assert machine.memory.read(GDT + 0x15, 1) == b"\x9b"
+        assert entered.cs.flags == 0xA09B00
+
+    def test_a_handler_at_cpl_3_pushes_as_a_user(self) -> None:
+        """Conforming code runs at the CPL that it interrupts, and so does the push: #PF with bit 2."""
+        machine, _code = long_mode("hlt; vector_40: hlt\n" + ALL)
+        set_gate(machine, 0x40, gate(CODE, selector=0x58, dpl=3))
+        machine.poke(PAGE_TABLE + 0x30 * 8, struct.pack("<Q", 0x30003))
+        registers = long_mode_registers(stack=0x31000)
+        registers.cs = Segment(USER_CODE, 0, 0xFFFFFFFF, 0xA0FB00)
+        registers.ss = Segment(USER_DATA, 0, 0xFFFFFFFF, 0xC0F300)
+        machine.poke(TSS + 4, struct.pack("<Q", STACK))
+        entered = deliver(machine.memory, registers, 0x40, None, "software")
+        assert [(fault.vector, fault.error) for fault in entered.faults] == [(PF, 7)]
 
 
 BENIGN, CONTRIBUTORY = (1, UD, 16, 19), (DE, TS, NP, SS, GP)

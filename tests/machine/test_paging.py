@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mklab.machine.fault import GuestFaultError
+from mklab.machine.linear import LinearMemory
 from mklab.machine.machine import Machine
 from mklab.machine.memory import PhysicalMemory
 from mklab.machine.paging import walk
-from mklab.machine.registers import CR0, CR4, Registers
+from mklab.machine.registers import CR0, CR4, EFER, Registers, Segment
 from mklab.trace import Fault
 from tests.machine.guestcode import (
     CODE,
@@ -154,3 +156,108 @@ def test_legacy_paging(pae: bool, tables: dict[int, bytes], levels: list[str]) -
     assert machine.run().reason == "idle"
     assert machine.registers(0).rax == 0x1234
     assert machine.memory.read(0x501238, 4) == struct.pack("<I", 0x1234)
+
+
+LEVELS = {"long": (39, 30, 21, 12), "PAE": (30, 21, 12), "32-bit": (22, 12)}
+"""By what each level's index is found: the lowest bit of the linear address that is part of it."""
+TABLE, CODE_TABLE = 0x30000, 0x38000
+LINEAR = 1 << 39 | 0x40201234
+"""Code runs near address 0, by other entries of the topmost table."""
+FRAME, LARGE_FRAME = 0x105000, 0x400000
+
+
+def tables(form: str, bits: tuple[int, ...], high: tuple[int, ...]) -> list[tuple[int, bytes]]:
+    """The entries that LINEAR is translated by, ``(address, bytes)``, with those low and high bits."""
+    shifts = LEVELS[form]
+    width = 4 if form == "32-bit" else 8
+    entries = []
+    for i, shift in enumerate(shifts):
+        target = TABLE + 0x1000 * (i + 1) if i + 1 < len(shifts) else FRAME
+        if i + 1 < len(shifts) and bits[i] & 0x80:
+            target = 0 if shift >= 30 else LARGE_FRAME
+        value = target | bits[i] | (high[i] if width == 8 else 0)
+        if form == "PAE" and i == 0:
+            value &= ~0x1E6  # hardware looks at these bits in MOV to CR3, the engine nowhere
+        index = (LINEAR & 0xFFFFFFFF if form != "long" else LINEAR) >> shift & (0xFFF // width)
+        entries.append((TABLE + 0x1000 * i + index * width, value.to_bytes(width, "little")))
+    return entries
+
+
+def map_code(machine: Machine, form: str) -> None:
+    """Let everybody reach the first 2 MiB."""
+    if form == "32-bit":
+        machine.poke(TABLE, struct.pack("<I", CODE_TABLE | 7))
+        machine.poke(CODE_TABLE, struct.pack("<512I", *(page << 12 | 7 for page in range(512))))
+        return
+    machine.poke(TABLE, struct.pack("<Q", CODE_TABLE | (7 if form == "long" else 1)))
+    if form == "long":
+        machine.poke(CODE_TABLE, struct.pack("<Q", CODE_TABLE + 0x1000 | 7))
+    machine.poke(CODE_TABLE + (0x1000 if form == "long" else 0), struct.pack("<Q", 0x87))
+
+
+def paged_registers(form: str, *, user: bool, nxe: bool, wp: bool, pse: bool) -> Registers:
+    """The registers of a program that is to touch LINEAR."""
+    registers = protected_registers()
+    registers.cr0 |= CR0.PG | (CR0.WP if wp else 0)
+    registers.cr3 = TABLE
+    registers.cr4 = (CR4.PAE if form != "32-bit" else 0) | (CR4.PSE if pse else 0)
+    registers.efer = (EFER.NXE if nxe else 0) | (EFER.LME | EFER.LMA if form == "long" else 0)
+    dpl = 0x6000 if user else 0
+    registers.cs = Segment(8 | 3 * user, 0, 0xFFFFFFFF, dpl | (0xA09B00 if form == "long" else 0xC09B00))
+    for name in ("ss", "ds", "es"):
+        setattr(registers, name, Segment(0x18 | 3 * user, 0, 0xFFFFFFFF, 0xC09300 | dpl))
+    registers.rsi = LINEAR if form == "long" else LINEAR & 0xFFFFFFFF
+    return registers
+
+
+LOW_BITS = st.sampled_from([*[0x07] * 8, 0x06, 0x05, 0x03, 0x01, 0x27, 0x47, 0x67, 0x87, 0x87, 0x85, 0xE3])
+"""The low bits of an entry: mostly a page or table for everybody."""
+HIGH_BITS = st.sampled_from([0, 0, 0, 1 << 63, 1 << 45, 1 << 52])
+
+
+@settings(max_examples=150)
+@given(
+    form=st.sampled_from(["long", "PAE", "32-bit"]),
+    bits=st.tuples(*[LOW_BITS] * 4),
+    high=st.tuples(*[HIGH_BITS] * 4),
+    access=st.sampled_from(["load", "store", "user's store"]),
+    nxe=st.booleans(),
+    wp=st.booleans(),
+    pse=st.booleans(),
+)
+def test_the_engine_agrees(
+    form: str, bits: tuple[int, ...], high: tuple[int, ...], access: str, nxe: bool, wp: bool, pse: bool
+) -> None:
+    """A guest's access through random entries: the same error code, or the same bytes and accessed and dirty bits."""
+    machine = Machine(1, ram=8 << 20, on_shutdown="halt")
+    user, write = access == "user's store", access != "load"
+    entries = tables(form, bits, high)
+    map_code(machine, form)
+    for at, data in entries:
+        machine.poke(at, data)
+    machine.poke(CODE, bytes.fromhex("8906" if write else "8b06") + b"\xf4")  # mov %eax, (%rsi), or the other way; hlt
+    registers = paged_registers(form, user=user, nxe=nxe, wp=wp, pse=pse)
+    registers.rax = 0x12345678
+    machine.patch_registers(0, registers)
+    linear = LinearMemory(mine := PhysicalMemory([(0, 8 << 20)]), registers)
+    mine.write(0, machine.memory.read(0, 8 << 20))
+    machine.run()
+    seen = [(event.vector, event.error) for event in machine.trace.of(Fault)[:1]]
+    expected = None
+    try:
+        if write:
+            linear.write(registers.rsi, struct.pack("<I", 0x12345678), user=user)
+        else:
+            linear.read(registers.rsi, 4)
+    except GuestFaultError as fault:
+        expected = (fault.vector, fault.error)
+    if expected:
+        assert seen == [expected]
+        return
+    assert seen == ([(13, 0)] if user else []), "HLT is not for user code"
+    for at, data in entries:
+        assert machine.memory.read(at, len(data)) == mine.read(at, len(data)), f"the entry at {at:#x}"
+    found = walk(mine, registers, registers.rsi)
+    assert found.paddr is not None
+    if mine.contains(found.paddr, 4):
+        assert machine.memory.read(found.paddr, 4) == mine.read(found.paddr, 4)
