@@ -3,7 +3,7 @@
  * IPIs, NMIs and the APIC timer on two CPUs; each handler logs what its local APIC shows.
  *
  * Contract
- *   In        real mode, at 0x1000:0; memory as it was loaded; timer: whether to try the timer, nmi: nested NMIs.
+ *   In        real mode, at 0x1000:0; memory as it was loaded.
  *   Out       log: for each handler that was entered one entry of 32 doublewords, those of CPU 1 from log + 0x8000 on; then
  *             a 1 is written to port 0x505 (QEMU's pvpanic device; nothing on the model), and both CPUs halt.
  *   Order     CPU 0 waits after each IPI to CPU 1 until that has taken it, so that nothing depends on who is faster.
@@ -205,15 +205,12 @@ start_32:
 	SEND_TO	1, NMI
 	TAKEN
 	movl	$0, APIC + TPR
-	cmpl	$0, nmi
-	je	1f
 	/* One that is sent by the handler of the other waits for its IRET. */
 	TRY
 	movl	$1, again
 	SEND_TO	0, NMI
-2:	cmpl	$3, nmis
-	jne	2b
-1:
+1:	cmpl	$3, nmis
+	jne	1b
 	/* CPU 1 answers. */
 	TRY
 	SEND_TO	1, (FIXED + 0xc1)
@@ -222,8 +219,6 @@ start_32:
 	jz	1b
 	OPEN
 
-	cmpl	$0, timer
-	je	done
 	/* The timer: one shot, as long as interrupts are off; then by priority, with IPIs. */
 	TRY
 	movl	$0xb, APIC + DIVIDE		/* by 1 */
@@ -291,7 +286,7 @@ start_32:
 	SEND	(SELF + 0x34)
 	OPEN
 
-done:	movl	$1, %eax
+	movl	$1, %eax
 	movw	$0x505, %dx
 	outb	%al, %dx
 	cli
@@ -420,8 +415,6 @@ extra:		.long 0
 ticks:		.long 0
 again:		.long 0
 nmis:		.long 0
-timer:		.long 0
-nmi:		.long 0
 log_end:	.long LOG, LOG + LOG_SIZE
 	.balign	8
 gdt:	.quad	0

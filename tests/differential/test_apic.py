@@ -1,4 +1,4 @@
-"""IPIs, NMIs and priorities on the model and in QEMU: one image on two CPUs, whose handlers log their local APIC."""
+"""IPIs, NMIs and timers on the model and in QEMU: one image on two CPUs, whose handlers log their local APIC."""
 
 import functools
 import struct
@@ -103,3 +103,24 @@ def test_destinations_are_the_manual_s() -> None:
         *(0x91, 0x92, 0x93, 0x94, 0x95, 0x96, 0xC0, 0xA1, 0xA2, 0xA4)
     }
     assert {vector for attempt, vector in at[0] if 6 <= attempt < 12} == {0x93, 0x94, 0x96, 0x97, 0xA2}
+
+
+def test_an_nmi_waits_for_the_iret_of_another() -> None:
+    """SDM "Handling Multiple NMIs": the second one finds what the first handler stored last, on the same stack."""
+    first, second = (entry for entry in on_model()[0] if entry.attempt == 13)
+    assert (first.vector, second.vector, first.stack) == (2, 2, second.stack)
+    assert (first.extra, second.extra) == (0, 0x77)
+
+
+def test_the_timer_is_the_manual_s() -> None:
+    """SDM "APIC Timer"."""
+    order: dict[int, list[Entry]] = {}
+    for entry in on_model()[0]:
+        order.setdefault(entry.attempt, []).append(entry)
+    assert [entry.vector for entry in order[15]] == [0x62, 0x59, 0x58, 0x31], "by priority, with IPIs"
+    assert order[15][0].extra == 0, "a one-shot timer stands at 0"
+    assert 16 not in order, "and comes no more"
+    assert [entry.vector for entry in order[17]] == [0x5A, 0x5A, 0x5A, 0x32], "periodic, then masked"
+    assert [entry.vector for entry in order[18]] == [0x33], "masked: it runs down without an interrupt"
+    assert [entry.vector for entry in order[19]] == [0x5C], "it ends HLT"
+    assert [(entry.vector, entry.extra) for entry in order[20]] == [(0x34, 7)], "a count of 0 stops it"
