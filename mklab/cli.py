@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from mklab import __version__
+from mklab.cli_boot import boot
 from mklab.cli_build import build
 from mklab.cli_inspect import inspect
 
@@ -81,5 +82,6 @@ def demo(cpus: int, as_json: bool, svg: Path | None) -> None:
         tell(scenario, Console())
 
 
+main.add_command(boot)
 main.add_command(build)
 main.add_command(inspect)
