@@ -7,6 +7,8 @@ from click.testing import CliRunner, Result
 
 from mklab.cli_inspect import inspect
 
+FORMATS = "a little-endian ELF64 file nor a Linux bzImage nor a multiboot image"
+
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(inspect, [str(argument) for argument in arguments])
@@ -58,12 +60,21 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "missing", "No such file or directory"),
         (tmp_path, "a directory, not a file"),
         (Path("/dev/zero"), "not a regular file"),
-        (empty, "neither a little-endian ELF64 file nor a Linux bzImage, which kexec takes, but an empty file"),
+        (empty, f"neither {FORMATS}, which kexec takes, but an empty file"),
         (short, "truncated or corrupt ELF file: the bytes of program header 0 at 0x78 end at 0x7c, the file at 0x7b"),
     ):
         result = run(file)
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr == f"mklab inspect: {file}: {reason}\n"
+
+
+def test_a_multiboot_header_deep_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "kernel"
+    values = (0x1BADB002, 0x10000, -0x1BADB002 - 0x10000 & 0xFFFFFFFF, 0x101000, 0x100000, 0, 0, 0x101020)
+    file.write_bytes(bytes(0x1000) + struct.pack("<8I", *values) + bytes(16))
+    description = json.loads(run(file, "--json").stdout)
+    assert (description["format"], description["entry"]) == ("multiboot", 0x101020)
+    assert description["header"]["offset"] == 0x1000
 
 
 def test_of_a_large_file_of_another_kind_only_the_beginning_is_read(tmp_path: Path) -> None:

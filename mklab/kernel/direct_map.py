@@ -16,8 +16,6 @@ __all__ = ["PAGE_OFFSET", "DirectMap"]
 PAGE_OFFSET = 0xFFFF888000000000
 """page_offset_base with 4-level page tables."""
 
-_NX, _LARGE, _GLOBAL = 1 << 63, 1 << 7, 1 << 8
-
 
 class DirectMap:
     """One kernel's view of physical memory.
@@ -68,22 +66,3 @@ class DirectMap:
         if paddr is None or not self._memory.contains(paddr, size):
             raise OopsError(f"page fault at {linear:x}")
         return self._memory.read(paddr, size)
-
-    def set_memory_x(self, paddr: int, table: int | None) -> int | None:
-        """Let the page at ``paddr`` be executable, although it stays writable.
-
-        Args:
-            table: a free page: where a large page must be split, it becomes the table for its parts.
-
-        Returns:
-            ``table`` where it was not needed.
-        """
-        level, entry, value = walk(self._memory, self.registers, PAGE_OFFSET + paddr).entries[-1]
-        if level != "PT" and table is not None:
-            pages = [value & ~_LARGE | value & _NX | offset for offset in range(0, PAGE * 512, PAGE)]
-            self._memory.write(table, b"".join(page.to_bytes(8, "little") for page in pages))
-            self._memory.write(entry, (table | value & 0xFFF & ~(_LARGE | _GLOBAL)).to_bytes(8, "little"))
-            self.set_memory_x(paddr, None)
-            return None
-        self._memory.write(entry, (value & ~_NX).to_bytes(8, "little"))
-        return table

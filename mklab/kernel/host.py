@@ -328,13 +328,6 @@ class Host(Kernel):
             self.printk(f"BUG: {error}")
             raise
 
-    def set_memory_x(self, paddr: int) -> None:
-        """Let the page at ``paddr`` be executable in the direct map."""
-        table = self.kimages.pages.alloc_pages()
-        unused = self.direct_map.set_memory_x(paddr, table)
-        if unused is not None:
-            self.kimages.pages.free_pages(unused)
-
     @property
     def crashk_res(self) -> tuple[int, int] | None:
         """The region that crashkernel= has reserved, ``[start, end)``, or None."""

@@ -1,8 +1,8 @@
 """Which loader takes an image: told by its first bytes, as ``kexec_image_probe_default`` asks each loader in turn.
 
-The order is that of kexec-tools on x86-64 (``file_type[]``): an ELF64 file is loaded as one and entered at ``e_entry`` in
-64-bit mode, even if it holds a multiboot header with addresses as well; then come multiboot images, then bzImages. To
-take such an ELF64 file for a multiboot image, call ``kexec_multiboot_x86.load`` itself.
+The order is that of kexec-tools on x86-64 (``file_type[]``): an ELF64 file is loaded as one and entered at ``e_entry``
+in 64-bit mode, even if it holds a multiboot header with addresses as well; then come multiboot images, then bzImages.
+To take such an ELF64 file for a multiboot image, call ``kexec_multiboot_x86.load`` itself.
 """
 
 from typing import Literal

@@ -36,8 +36,9 @@ def describe(image: bytes) -> dict[str, Any]:
 
     Keys: ``format``; ``size`` of the file; ``entry``, None if the image is refused; ``segments``, each with ``name``,
     ``mem``, ``memsz`` and ``bufsz``; ``refused``, each with ``errno``, ``function`` and ``reason``, empty if kexec
-    takes the image; ``header``, the fields by their names in Linux or in ELF. For a bzImage also ``kernel_version``
-    and ``payload`` (``offset`` in the file, ``length``, ``compression``), for an ELF file ``program_headers``.
+    takes the image; ``header``, the fields by their names in Linux, in ELF or in the Multiboot Specification (with its
+    ``offset`` in the file, and its addresses where it has them). For a bzImage also ``kernel_version`` and ``payload``
+    (``offset`` in the file, ``length``, ``compression``), for an ELF file ``program_headers``.
 
     A bzImage is placed at the lowest address that it allows; kexec itself goes for the highest free one. Of a multiboot
     image only its own segments are listed, and its own entry, in 32-bit protected mode: what kexec adds depends on the
@@ -47,7 +48,9 @@ def describe(image: bytes) -> dict[str, Any]:
         ImageError: the file is of no known format, or truncated, or corrupt.
         KexecError: ENOEXEC, a bzImage too short to hold the header.
     """
-    return {"ELF64": _describe_elf, "bzImage64": _describe_bzimage, "multiboot": _describe_multiboot}[probe(image)](image)
+    return {"ELF64": _describe_elf, "bzImage64": _describe_bzimage, "multiboot": _describe_multiboot}[probe(image)](
+        image
+    )
 
 
 def payload_compression(payload: bytes) -> str:
@@ -69,13 +72,14 @@ def _describe_elf(image: bytes) -> dict[str, Any]:
 def _describe_multiboot(image: bytes) -> dict[str, Any]:
     header = kexec_multiboot_x86.find_header(image)
     assert header is not None
+    addresses = bool(header.flags & kexec_multiboot_x86.AOUT_KLUDGE)
     description = {
         "format": kexec_multiboot_x86.FORMAT,
         "size": len(image),
         **_load([], lambda: kexec_multiboot_x86.executable(image)),
-        "header": asdict(header),
+        "header": {name: value for name, value in asdict(header).items() if addresses or not name.endswith("_addr")},
     }
-    if not header.flags & kexec_multiboot_x86.AOUT_KLUDGE:
+    if not addresses:
         info = kexec_elf.build_elf_info(image, 32)
         description["program_headers"] = [asdict(phdr) for phdr in info.program_headers]
     return description
@@ -142,6 +146,7 @@ def _mebibytes(value: int) -> str:
 
 
 _MEANING: dict[str, Callable[[int], str]] = {
+    "flags": _names(kexec_multiboot_x86.FLAGS),
     "header": lambda value: value.to_bytes(4, "little").decode("ascii", errors="replace"),
     "version": lambda value: f"boot protocol {value >> 8}.{value & 0xFF:02}",
     "loadflags": _names(LOADFLAGS),
@@ -185,6 +190,8 @@ def _summary(description: Mapping[str, Any]) -> Table:
         table.add_row("payload", f"{payload['compression']}, {payload['length']} bytes at {payload['offset']:#x}")
     if description["entry"] is not None:
         table.add_row("entry", f"{description['entry']:#x}")
+    if description["format"] == kexec_multiboot_x86.FORMAT:
+        table.add_row("entered", "in 32-bit protected mode, through purgatory")
     if description["format"] == kexec_bzimage64.FORMAT and description["segments"]:
         table.add_row("placed", "as low as the kernel allows; kexec takes the highest free memory")
     return table

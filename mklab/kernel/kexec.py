@@ -80,8 +80,8 @@ class LoadedImage:
         symbols: physical address of each global symbol; empty for a bzImage, which has none.
         boot_params: physical address of ``struct boot_params``, or None if the image has no such page. A Linux kernel
             wants it in RSI.
-        multiboot_info: physical address of the multiboot information structure, or None if the image has none. Purgatory
-            hands it over in EBX.
+        multiboot_info: physical address of the multiboot information structure, or None if the image has none.
+            Purgatory hands it over in EBX.
     """
 
     format: str

@@ -102,9 +102,7 @@ def build_elf_info(image: bytes, bits: int = 64) -> ElfInfo:
     """
     kind = _CLASSES[bits]
     if len(image) < kind.ehdr:
-        raise ImageError(
-            f"too short for an {kind.name} header: {len(image)} bytes, the header has {kind.ehdr}"
-        )
+        raise ImageError(f"too short for an {kind.name} header: {len(image)} bytes, the header has {kind.ehdr}")
     if image[:6] != kind.ident:
         raise ImageError(
             f"not a little-endian {kind.name} file: it begins with {image[:6].hex(' ')}, not {kind.ident.hex(' ')}"

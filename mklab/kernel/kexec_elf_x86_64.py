@@ -1,4 +1,4 @@
-"""kexec-tools' ``kexec-elf-x86_64.c``: an ELF64 executable, such as a vmlinux, with all that a Linux kernel is handed."""
+"""kexec-tools' ``kexec-elf-x86_64.c``: an ELF64 executable, such as a vmlinux, and what Linux is handed with it."""
 
 import ctypes
 from collections.abc import Sequence

@@ -36,7 +36,7 @@ _PATIENCE = 100
 
 
 def machine_kexec_prepare(host: "Host", image: View) -> None:
-    """init_pgtable: tables that map RAM and the image to themselves; then the code page becomes executable.
+    """init_pgtable: tables that map RAM and the image to themselves.
 
     The first control page is the top table, the second one will hold ``relocate_kernel``.
 
@@ -55,7 +55,6 @@ def machine_kexec_prepare(host: "Host", image: View) -> None:
         directory = _control_page(host, image)
         memory.write(upper + (gib & 511) * 8, (directory | _TABLE).to_bytes(8, "little"))
         memory.write(directory, struct.pack("<512Q", *((gib << 30 | i << 21) | _LARGE for i in range(512))))
-    host.set_memory_x(top + PAGE_SIZE)
 
 
 def _control_page(host: "Host", image: View) -> int:

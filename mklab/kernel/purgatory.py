@@ -1,15 +1,17 @@
-"""Purgatory from the loader's side (``kexec_load_purgatory`` and ``kexec_calculate_store_digests``, kernel/kexec_file.c).
+"""Purgatory from the loader's side (kernel/kexec_file.c: ``kexec_load_purgatory``, ``kexec_calculate_store_digests``).
 
 What runs is guest code, ``mklab/guest/purgatory``; here it is placed, told where the other segments lie and what their
 SHA-256 is, and which registers the kernel behind it wants.
 """
 
+import errno
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mklab import guest
+from mklab.errors import KexecError
 from mklab.kernel import kexec_elf
 from mklab.kernel.kexec import KEXEC_SEGMENT_MAX, KexecSegment, LoadedImage
 from mklab.kernel.kexec_file import Room
@@ -50,6 +52,9 @@ def enter_through(
         image: the other segments, and where they are entered. They may not change any more.
         checks: whether purgatory verifies the SHA-256 of the other segments, as they lie in memory, before it jumps.
         entry32_regs: general registers of the 32-bit entry; those not named are 0, ESP a stack, EIP the image's entry.
+
+    Raises:
+        KexecError: EINVAL, there are more segments to verify than kexec_load takes.
     """
     stack = purgatory.symbols["stack_end"]
     if entry32_regs is None:
@@ -62,9 +67,10 @@ def enter_through(
 
     hashed = image.segments if checks else ()
     regions = [value for segment in hashed for value in (segment.mem, segment.memsz)]
-    regions += [0] * (2 * KEXEC_SEGMENT_MAX - len(regions))
-    # More segments than kexec_load takes: it will refuse the image, with its own errno.
-    table = struct.pack(f"<{2 * KEXEC_SEGMENT_MAX}Q", *regions[: 2 * KEXEC_SEGMENT_MAX])
+    if len(hashed) > KEXEC_SEGMENT_MAX:
+        why = f"{len(hashed)} segments to verify; purgatory has room for {KEXEC_SEGMENT_MAX}, as kexec_load has"
+        raise KexecError(errno.EINVAL, "kexec_calculate_store_digests", why)
+    table = struct.pack(f"<{2 * KEXEC_SEGMENT_MAX}Q", *regions, *[0] * (2 * KEXEC_SEGMENT_MAX - len(regions)))
     purgatory = purgatory.patched("purgatory_sha_regions", table).patched("purgatory_sha256_digest", _digest(hashed))
     (own,) = purgatory.segments
     return replace(

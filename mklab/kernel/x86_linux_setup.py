@@ -1,4 +1,4 @@
-"""kexec-tools' ``x86-linux-setup.c``, which ``kexec-bzimage64.c`` follows: what a boot loader writes into boot_params."""
+"""kexec-tools' ``x86-linux-setup.c``, which ``kexec-bzimage64.c`` follows: what a loader writes into boot_params."""
 
 import errno
 from collections.abc import Sequence

@@ -7,7 +7,6 @@ from mklab.machine.bus import Bus
 from mklab.machine.cpu import Cpu
 from mklab.machine.engine import native_cpuid
 from mklab.machine.layout import APIC_BASE, COM1, COM1_SIZE, DEBUG_EXIT
-from mklab.machine.lapic import LocalApic
 from mklab.machine.msr import X2APIC, ModelSpecificRegisters
 from mklab.machine.ports import PlatformPorts
 from mklab.machine.uart import Uart
@@ -57,9 +56,7 @@ class Board:
     def __init__(self, machine: _Machine, debug_exit: bool = False) -> None:
         self._machine = machine
         self._debug_exit = debug_exit
-        self.apics = [
-            lapic.LocalApic(cpu.apic_id, self._sender(cpu.index), self._now, cpu.bsp) for cpu in machine.cpus
-        ]
+        self.apics = [lapic.LocalApic(cpu.apic_id, self._sender(cpu.index), self._now, cpu.bsp) for cpu in machine.cpus]
         self.msrs = [
             ModelSpecificRegisters(apic, self._apic_msr_writer(cpu), self._now) for cpu, apic in enumerate(self.apics)
         ]

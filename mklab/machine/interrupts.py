@@ -5,8 +5,8 @@ SDM "Issuing Interprocessor Interrupts", "Handling Interrupts" and "Handling Mul
 
 from typing import Protocol
 
-from mklab.machine.cpu import Cpu, CpuState
 from mklab.machine.apic_registers import LVT_TIMER
+from mklab.machine.cpu import Cpu, CpuState
 from mklab.machine.icr import FIRST_LEGAL_VECTOR, Icr
 from mklab.machine.lapic import LocalApic
 from mklab.machine.registers import RFLAGS, Registers

@@ -105,8 +105,8 @@ class LocalApic:
         if self.mode == "disabled":
             self.reset()
         elif self.mode != before:
-            # SDM "State Changes From xAPIC Mode to x2APIC Mode": all else is kept.
-            self.ldr = self.icr_high = 0
+            # SDM "State Changes From xAPIC Mode to x2APIC Mode": all is kept but LDR, which the id decides, and this.
+            self.icr_high = 0
 
     # Interrupts
 

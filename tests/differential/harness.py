@@ -23,6 +23,8 @@ BANK = 2 << 20
 ROM, ROM_SIZE = 0xFFFF0000, 0x10000
 """The last 64 KiB below 4 GiB: CPUs fetch their first instruction 16 bytes before the end."""
 
+_BUDGET = 100_000_000
+"""Virtual time: instructions, and the gaps in which every CPU waits for a timer."""
 _HERE = Path(__file__).parent
 _PROGRAM = 0x10000
 _SCRIPT = f"SECTIONS {{ . = {_PROGRAM:#x}; .text : {{ *(.text) }} /DISCARD/ : {{ *(.comment) *(.note*) }} }}"
@@ -78,6 +80,6 @@ def run_on_model(setup: Setup) -> tuple[str, Machine]:
     for address, data in setup.contents.items():
         machine.poke(address, data)
     machine.patch_registers(0, machine.registers(0))  # as they are after reset
-    stop = machine.run()
+    stop = machine.run(_BUDGET)
     assert stop.reason in ("idle", "reset"), stop
     return "done" if stop.reason == "idle" else "reset", machine

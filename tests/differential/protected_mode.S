@@ -4,7 +4,7 @@
  *
  * Contract
  *   In        real mode, at 0x1000:0; memory as it was loaded; paging: 0 none, 1 32-bit, 2 PAE.
- *   Out       log: for each handler and task that was entered one entry of 32 doublewords; then a 1 is written to port
+ *   Out       log: for each handler and task that was entered, one entry of 32 doublewords; then a 1 is written to port
  *             0x505 (QEMU's pvpanic device; nothing on the model), and the CPU halts.
  *   Memory    with paging, everything below 2 MiB is mapped to itself in 4 KiB pages, for user code too, but for the
  *             pages from ABSENT on.
@@ -21,12 +21,11 @@
 #define CONFORMING	0x48
 #define ABSENT_CODE	0x50
 #define ABSENT_DATA	0x58
-#define STACK_16	0x60	/* begins at 0x60000 */
+#define STACK_16	0x60	/* begins at 0x58000 */
 #define CALL_GATE	0x68
 #define TASK_TSS	0x70
 #define TASK_GATE	0x78
 #define JUMP_TSS	0x80
-#define FAULT_TSS	0x88
 #define PLAIN_TSS	0x90
 #define TASK_16		0x98
 #define V86_TSS		0xa0
@@ -36,6 +35,7 @@
 #define ABSENT_TSS	0xb8
 #define LDT		0xc0
 #define READ_ONLY_DATA	0xc8
+#define FAULT_TSS_FOR(vector)	(0xd8 + 8 * ((vector) & 7))	/* the same task, by a selector for each of 8 to 14 */
 #define BEYOND		0x400
 #define LOCAL_CODE	0x0c	/* of the LDT */
 #define LOCAL_DATA	0x14
@@ -269,7 +269,7 @@ start_32:
 	movl	$ABSENT + 0x20, %esp
 	movl	%eax, READ_ONLY			/* no stack for #PF: #DF, through a task gate */
 	DONE
-	TO_TASK	14, FAULT_TSS
+	TO_TASK	14, FAULT_TSS_FOR(14)
 	TRY
 	movl	$READ_ONLY + 0x1008, %esp	/* the frame crosses into a page that may not be written */
 	int	$0x40
@@ -496,7 +496,7 @@ without_pages:
 	ud2
 	DONE_V86
 	GATE_AT	6, stubs + 6 * 16
-	TO_TASK	13, FAULT_TSS
+	TO_TASK	13, FAULT_TSS_FOR(13)
 	TRY_USER
 	int	$0x30
 	DONE
@@ -505,16 +505,16 @@ without_pages:
 	movl	%eax, %ds
 	DONE
 	GATE_AT	13, stubs + 13 * 16, access=0x0e
-	TO_TASK	8, FAULT_TSS			/* #DF, since #GP has no gate */
+	TO_TASK	8, FAULT_TSS_FOR(8)		/* #DF, since #GP has no gate */
 	TRY
 	movl	$BEYOND, %eax
 	movl	%eax, %ds
 	DONE
-	TO_TASK	13, FAULT_TSS
+	TO_TASK	13, FAULT_TSS_FOR(13)
 
 	/* New tasks with something wrong: the exception belongs to the new task. */
 	.irp	vector, 10, 11, 12
-	TO_TASK	\vector, FAULT_TSS
+	TO_TASK	\vector, FAULT_TSS_FOR(\vector)
 	.endr
 	TO_TASK	0x70, BAD_TSS, access=0xe5
 	.macro	BAD_TASK offset, selector
@@ -820,12 +820,12 @@ gdt:	.quad	0
 	.quad	0x00cf9f000000ffff		/* CONFORMING */
 	.quad	0x00cf1b000000ffff		/* ABSENT_CODE */
 	.quad	0x00cf13000000ffff		/* ABSENT_DATA */
-	.quad	0x000093060000ffff		/* STACK_16 */
+	.quad	0x000093058000ffff		/* STACK_16 */
 	.word	through_gate - _start, KERNEL_CODE, 0xec02, 1
 	TSS_AT	task_tss
 	.word	0, TASK_TSS, 0xe500, 0		/* TASK_GATE */
 	TSS_AT	jump_tss
-	TSS_AT	fault_tss
+	.quad	0
 	TSS_AT	plain_tss
 	TSS_AT	task_16, 0x2b, 0x81
 	TSS_AT	v86_tss
@@ -835,6 +835,9 @@ gdt:	.quad	0
 	.word	0x17, ldt - _start, 0x8201, 0
 	.quad	0x00cf91000000ffff		/* READ_ONLY_DATA */
 	TSS_AT	leave_tss
+	.rept	7
+	TSS_AT	fault_tss
+	.endr
 gdt_end:
 ldt:	.quad	0
 	.quad	0x00cf9b000000ffff		/* LOCAL_CODE */

@@ -99,7 +99,7 @@ _start:
 	movw	%sp, %bp
 	orw	$0x7300, (%bp)			/* NT, IOPL, TF and IF, at the INT itself */
 	popfw
-	int	$0x42
+	int	$0x42				/* which does not trap, but what comes behind it does */
 	DONE
 	TRY
 	movw	$4, %sp				/* the frame wraps in its segment */

@@ -18,7 +18,9 @@ from tests.kernel.multiboot_image import RECORD, booted, built
 RAM = 64 << 20
 MODULES = [(b"first module", "one two"), (b"second" * 1000, "three")]
 CMDLINE = "console=ttyS0 quiet"
-CODE_AND_DATA = [f"{segment}.{part}" for segment in ("cs", "ds", "es", "ss", "fs", "gs") for part in ("rights", "limit")]
+CODE_AND_DATA = [
+    f"{segment}.{part}" for segment in ("cs", "ds", "es", "ss", "fs", "gs") for part in ("rights", "limit")
+]
 ACCESSED = 1 << 8
 """QEMU's far jump leaves it clear in a code segment, unlike hardware."""
 CPU_FLAGS = 1 << 9 | 1 << 17

@@ -15,7 +15,7 @@ from mklab.guest.build import PREBUILT, build, build_all, listing
 from mklab.structs import Field, Struct
 
 SCRIPT = "SECTIONS { . = 0x1000; .text : { *(.text) } /DISCARD/ : { *(.comment) *(.note*) } }"
-NAMES = ("minikernel", "trampoline_64_bsp", "relocate_kernel_64")
+NAMES = ("minikernel", "purgatory", "trampoline_64_bsp", "relocate_kernel_64")
 
 
 def tool(command: Path, *arguments: str) -> str:
@@ -44,18 +44,23 @@ class TestPrebuilt:
 
     def test_what_the_package_hands_out(self) -> None:
         assert guest.minikernel() == (PREBUILT / "minikernel.elf").read_bytes()
+        assert guest.purgatory() == (PREBUILT / "purgatory.elf").read_bytes()
         assert len(guest.trampoline().data) == 0x9000
 
     @pytest.mark.parametrize("name", NAMES)
     def test_the_listing_has_the_instructions_that_objdump_sees(
         self, name: str, require_tool: Callable[[str], Path]
     ) -> None:
-        """Addresses and bytes, so instruction by instruction; the trampoline's three modes each by itself."""
+        """Addresses and bytes, so instruction by instruction; each mode by itself."""
         objdump = require_tool("objdump")
         ours = instructions((PREBUILT / f"{name}.lst").read_text(), r"^ +([0-9a-f]+) {2}([0-9a-f]+)")
         image = str(PREBUILT / f"{name}.elf")
-        if name != "trampoline_64_bsp":
+        if name in ("minikernel", "relocate_kernel_64"):
             parts = [("i386:x86-64", ours[0][0], ours[-1][0] + 1)]
+        elif name == "purgatory":
+            symbols = symbols_of(require_tool("readelf"), PREBUILT / "purgatory.elf")
+            starts = [0, symbols["compatibility_mode"], symbols["purgatory"], ours[-1][0] + 1]
+            parts = list(zip(("i386:x86-64", "i386", "i386:x86-64"), starts, starts[1:], strict=False))
         else:
             symbols = guest.trampoline().symbols
             starts = [0, symbols["startup_32"], symbols["startup_64"], 0x180]
@@ -79,8 +84,9 @@ def instructions(text: str, pattern: str) -> list[tuple[int, bytes]]:
 class TestImages:
     """The headers, as readelf tells them."""
 
-    def test_the_minikernel_is_one_movable_segment(self, require_tool: Callable[[str], Path]) -> None:
-        readelf, image = require_tool("readelf"), str(PREBUILT / "minikernel.elf")
+    @pytest.mark.parametrize("name", ["minikernel", "purgatory"])
+    def test_it_is_one_movable_segment(self, name: str, require_tool: Callable[[str], Path]) -> None:
+        readelf, image = require_tool("readelf"), str(PREBUILT / f"{name}.elf")
         header = tool(readelf, "-h", image)
         assert re.search(r"Type: +DYN", header)
         assert re.search(r"Machine: +Advanced Micro Devices X86-64", header)
@@ -112,9 +118,10 @@ class TestImages:
         assert blob.symbols["relocate_kernel"] == 0
         assert blob.symbols["relocate_kernel_end"] == len(blob.data) <= 2048
 
-    def test_no_floating_point_in_the_minikernel(self) -> None:
-        """Interrupts save general registers only."""
-        text = (PREBUILT / "minikernel.lst").read_text()
+    @pytest.mark.parametrize("name", ["minikernel", "purgatory"])
+    def test_general_registers_only(self, name: str) -> None:
+        """Interrupts save no others, and the trampoline switches no others on."""
+        text = (PREBUILT / f"{name}.lst").read_text()
         assert "%rax" in text
         assert re.findall(r"%[xyz]?mm\d|%st\b", text) == []
 

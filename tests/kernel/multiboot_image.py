@@ -1,8 +1,9 @@
-"""A multiboot image in the two forms that there are, with addresses in its header and as an ELF32 file; and its boot."""
+"""A multiboot image in the two forms that there are, with addresses in its header and as an ELF32 file; its boot."""
 
 import functools
 import io
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from mklab.machine.machine import Machine
 from mklab.machine.ownership import Image
 from mklab.machine.power import entry_registers
 
-__all__ = ["BASE", "RECORD", "MultibootImage", "booted", "built", "elf32"]
+__all__ = ["BASE", "RECORD", "MultibootImage", "booted", "built", "elf32", "loops"]
 
 BASE = 0x100000
 _TABLES = 0x70000
+_BUDGET = 10_000_000  # purgatory hashes a byte in some 60 instructions
 RECORD = (
     *("eax", "ebx", "eflags", "cr0", "cr4", "efer"),
     *(f"{segment}.{part}" for segment in ("cs", "ds", "es", "ss", "fs", "gs") for part in ("rights", "limit")),
@@ -75,17 +77,31 @@ def elf32(data: bytes, entry: int, paddr: int, memsz: int, *, machine: int = 3, 
     return header.ljust(128, b"\0") + data
 
 
-def booted(loaded: LoadedImage, ram: int) -> Machine:
-    """A machine of one CPU after it has been handed ``loaded`` in 64-bit mode, as a boot loader would, and run."""
+def booted(loaded: LoadedImage, ram: int, tamper: Mapping[int, int] | None = None) -> Machine:
+    """A machine of one CPU after it has been handed ``loaded`` in 64-bit mode, as a boot loader would, and run.
+
+    Args:
+        loaded: what a loader made.
+        ram: bytes of RAM.
+        tamper: by address, bits to flip in the byte there before it runs.
+    """
     machine = Machine(1, ram=ram)
     for segment in loaded.segments:
         machine.poke(segment.mem, segment.buf.ljust(segment.memsz, b"\0"))
+    for address, bits in (tamper or {}).items():
+        machine.poke(address, bytes([machine.memory.read(address, 1)[0] ^ bits]))
     ranges = [[segment.mem, segment.mem + segment.memsz] for segment in loaded.segments]
     machine.add_image(Image("kernel 1", ranges, loaded.entry, dict(loaded.symbols)))
     machine.poke(_TABLES, _identity_tables())
     machine.enter_kernel(0, entry_registers(loaded.entry, _TABLES, 0, _TABLES))
-    machine.run()
+    machine.run(_BUDGET, loops)
     return machine
+
+
+def loops(machine: Machine, cpu: int = 0) -> bool:
+    """Whether a CPU has come to a jump to itself, as purgatory does after a mismatch."""
+    registers = machine.registers(cpu)
+    return registers.mode == "long" and machine.memory.read(registers.rip, 2) == b"\xeb\xfe"
 
 
 def _identity_tables() -> bytes:

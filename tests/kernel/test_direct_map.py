@@ -5,8 +5,8 @@ import pytest
 from mklab.errors import MklabError, OopsError
 from mklab.kernel.direct_map import PAGE_OFFSET
 from mklab.kernel.host import Host
-from mklab.kernel.layout import FREE_PAGES, HOST_BASE, HOST_END, TRAMPOLINE_BASE
-from mklab.kernel.ptdump import ptdump_walk_pgd_level_checkwx, writable_and_executable
+from mklab.kernel.layout import HOST_BASE, HOST_END, TRAMPOLINE_BASE
+from mklab.kernel.ptdump import ptdump_walk_pgd_level_checkwx
 from mklab.machine.machine import Machine
 from mklab.machine.paging import walk
 
@@ -65,24 +65,6 @@ def test_the_page_that_syzbot_saw(host: Host) -> None:
         "x86/mm: Found insecure W+X mapping at address 0xffff888000096000",
         "x86/mm: Checked W+X mappings: FAILED, 9 W+X pages found.",
     ]
-
-
-def test_set_memory_x_splits_a_large_page() -> None:
-    machine = Machine(1)
-    host = Host(machine)
-    host.boot()
-    paddr = FREE_PAGES[1] - PAGE
-    tables = host.symbol("page_tables")
-    before = {at: walk(machine.memory, machine.registers(0), PAGE_OFFSET + at).paddr for at in (paddr, paddr - PAGE)}
-    free = host.kimages.pages.free
-    host.set_memory_x(paddr)
-    assert (PAGE_OFFSET + paddr, PAGE) in writable_and_executable(machine.memory, tables)
-    assert host.kimages.pages.free == free - 1, "the table for its parts"
-    after = {at: walk(machine.memory, machine.registers(0), PAGE_OFFSET + at).paddr for at in before}
-    assert after == before
-    host.set_memory_x(paddr - PAGE)
-    assert (PAGE_OFFSET + paddr - PAGE, 2 * PAGE) in writable_and_executable(machine.memory, tables)
-    assert host.kimages.pages.free == free - 1, "no further table"
 
 
 def test_nothing_is_insecure_without_the_trampoline(host: Host) -> None:

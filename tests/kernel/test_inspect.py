@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mklab.errors import ImageError, KexecError, MklabError
 from mklab.kernel.inspect import describe, payload_compression, render
+from tests.kernel.multiboot_image import BASE, built
 
 
 def text(description: dict[str, Any], width: int = 80) -> str:
@@ -140,6 +141,43 @@ def test_a_debian_kernel_is_what_file_says(debian_kernel: Path, require_tool: Ca
         assert header[name] == int.from_bytes(image[offset : offset + size], "little")
     assert description["payload"]["compression"] in ("gzip", "xz", "lz4", "zstd")
     assert kernel["bufsz"] == len(image) - (header["setup_sects"] + 1) * 512
+
+
+def test_a_multiboot_image_with_addresses() -> None:
+    image = built(0x10007)
+    description = describe(image.file)
+    assert description == json.loads(json.dumps(description))
+    assert (description["format"], description["entry"]) == ("multiboot", image.symbols["_start"])
+    size = image.symbols["_end"] - BASE
+    assert description["segments"] == [
+        {"name": "image", "mem": BASE, "memsz": -(-size // 4096) * 4096, "bufsz": len(image.file)}
+    ]
+    assert "program_headers" not in description
+    header = description["header"]
+    assert (header["offset"], header["magic"], header["flags"]) == (8, 0x1BADB002, 0x10007)
+    assert [header[name] for name in ("header_addr", "load_addr", "load_end_addr", "bss_end_addr", "entry_addr")] == [
+        *(BASE + 8, BASE, image.symbols["_edata"], image.symbols["_end"], image.symbols["_start"])
+    ]
+    shown = text(description)
+    assert "PAGE_ALIGN, MEMORY_INFO, VIDEO_MODE, AOUT_KLUDGE" in " ".join(shown.split())
+    assert "in 32-bit protected mode" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_multiboot_image_in_an_elf32_file() -> None:
+    image = built(0x3, elf=True)
+    description = describe(image.file)
+    assert (description["format"], description["entry"]) == ("multiboot", image.symbols["_start"])
+    assert [p["p_paddr"] for p in description["program_headers"]] == [BASE]
+    assert list(description["header"]) == ["offset", "magic", "flags", "checksum"]
+
+
+def test_a_multiboot_image_that_is_refused() -> None:
+    image = bytearray(built(0x3, elf=True).file)
+    image[18] = 62
+    description = describe(bytes(image))
+    assert description["entry"] is None
+    assert [(r["errno"], r["function"]) for r in description["refused"]] == [("ENOEXEC", "elf_x86_probe")]
 
 
 @pytest.mark.parametrize("source", ["debian_kernel", "low"])

@@ -6,7 +6,7 @@ Ids such as d.go are those of the observations.
 from collections.abc import Callable
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from mklab.errors import KexecError, MklabError
@@ -89,6 +89,7 @@ sizes = st.tuples(
     crash=st.none() | st.tuples(small, st.integers(1, 16)).map(lambda t: (t[0], t[0] + t[1] * PAGE)),
     ram=st.sampled_from([32 * PAGE, 33 * PAGE, 64 * PAGE]),
 )
+@example(segments=[(0, 0, 0)], kind=KEXEC_TYPE_CRASH, crash=None, ram=32 * PAGE)
 def test_the_checks_are_the_rules(segments: list[Three], kind: int, crash: tuple[int, int] | None, ram: int) -> None:
     described = [{"mem": mem, "memsz": memsz, "bufsz": bufsz} for mem, memsz, bufsz in segments]
     found = None

@@ -170,7 +170,7 @@ class TestAccepted:
 
     def test_loading_over_the_hosts_own_data(self, host: Host) -> None:
         """b.data (defect 14): the name with which the host speaks."""
-        text = host.machine.memory.read(HOST_BASE, 0x4000)
+        text = host.machine.memory.read(HOST_BASE, 0x10000)
         page = HOST_BASE + (text.index(b"Multikernel IPI received on") & -4096)
         changed = host.machine.memory.read(page, 4096).replace(b"Multikernel IPI", b"owned! IPI !!!!")
         host.kexec_load(A, one(page, changed))

@@ -1,30 +1,28 @@
 """A local APIC written a second time, from the manual, to compare with: slow, and in another style.
 
-Registers are sets of vectors and dictionaries of named fields; priorities are found by trying every vector; the timer is
-stepped unit by unit. SDM "Advanced Programmable Interrupt Controller (APIC)".
+Registers are sets of vectors and dictionaries of named fields; priorities are found by trying every vector; the timer
+is stepped unit by unit. SDM "Advanced Programmable Interrupt Controller (APIC)".
 """
-
-from typing import Any
 
 Fields = dict[str, tuple[int, int]]
 """Name of a field: its lowest bit and its width."""
 
+VECTOR: Fields = {"vector": (0, 8)}
+INTERNAL: Fields = VECTOR | {"status": (12, 1), "mask": (16, 1)}
+SENSOR: Fields = INTERNAL | {"delivery": (8, 3)}
+PIN: Fields = SENSOR | {"polarity": (13, 1), "remote irr": (14, 1), "trigger": (15, 1)}
 LVT_FIELDS: dict[int, Fields] = {
-    0x320: {"vector": (0, 8), "status": (12, 1), "mask": (16, 1), "periodic": (17, 1)},
-    0x330: {"vector": (0, 8), "delivery": (8, 3), "status": (12, 1), "mask": (16, 1)},
-    0x340: {"vector": (0, 8), "delivery": (8, 3), "status": (12, 1), "mask": (16, 1)},
-    0x370: {"vector": (0, 8), "status": (12, 1), "mask": (16, 1)},
-} | dict.fromkeys(
-    (0x350, 0x360),
-    {
-        **{"vector": (0, 8), "delivery": (8, 3), "status": (12, 1), "polarity": (13, 1), "remote irr": (14, 1)},
-        **{"trigger": (15, 1), "mask": (16, 1)},
-    },
-)
-ICR_FIELDS: Fields = {
-    **{"vector": (0, 8), "delivery": (8, 3), "logical": (11, 1), "status": (12, 1), "level": (14, 1)},
-    **{"trigger": (15, 1), "shorthand": (18, 2)},
+    0x320: INTERNAL | {"periodic": (17, 1)},
+    0x330: SENSOR,
+    0x340: SENSOR,
+    0x350: PIN,
+    0x360: PIN,
+    0x370: INTERNAL,
 }
+"""SDM, figure "Local Vector Table (LVT)"."""
+COMMAND: Fields = {"delivery": (8, 3), "logical": (11, 1), "status": (12, 1), "level": (14, 1), "trigger": (15, 1)}
+ICR_FIELDS: Fields = VECTOR | COMMAND | {"shorthand": (18, 2)}
+"""SDM, figure "Interrupt Command Register (ICR)"."""
 DIVISORS = {0b0000: 2, 0b0001: 4, 0b0010: 8, 0b0011: 16, 0b1000: 32, 0b1001: 64, 0b1010: 128, 0b1011: 1}
 """SDM, figure "Divide Configuration Register"."""
 
@@ -239,29 +237,28 @@ class ReferenceApic:
             return self.apic_id
         if msr == 0x80D:
             cluster, place = divmod(self.apic_id, 16)
-            return cluster % 0x10000 * 0x10000 + 2**place
+            return cluster % 0x10000 * 0x10000 + (1 << place)
         offset = (msr - 0x800) * 16
         return self.get(offset) + (self.destination << 32 if msr == 0x830 else 0)
 
     def wrmsr(self, msr: int, value: int) -> None:
         if not (self.on and self.extended):
             raise ProtectionFault
-        byte: Fields = {"vector": (0, 8)}
         layouts: dict[int, Fields] = {
-            0x808: byte,
+            0x808: VECTOR,
             0x80B: {},
-            0x80F: byte | {"enable": (8, 1)},
+            0x80F: VECTOR | {"enable": (8, 1)},
             0x828: {},
             0x830: ICR_FIELDS | {"destination": (32, 32)},
             0x838: {"count": (0, 32)},
             0x83E: {"low": (0, 2), "high": (3, 1)},
-            0x83F: byte,
+            0x83F: VECTOR,
         } | {0x800 + entry // 16: layout for entry, layout in LVT_FIELDS.items()}
         if msr not in layouts or not has_only(value, layouts[msr]):
             raise ProtectionFault
         if msr == 0x830:
             self.destination = value >> 32
-            self.write_command(value % 2**32, self.destination)
+            self.write_command(value % 0x100000000, self.destination)
         elif msr == 0x83F:
             self.order(fields_of(0, ICR_FIELDS) | {"vector": value, "shorthand": 1}, 0)
         else:

@@ -3,19 +3,25 @@
 SDM "Issuing Interprocessor Interrupts", "Interrupt Acceptance for Fixed Interrupts", "Masking Interrupts".
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mklab.machine.cpu import Cpu, CpuState
+from mklab.machine.icr import DELIVERY_MODES, Icr
 from mklab.machine.interrupts import InterruptBus
-from mklab.machine.lapic import Icr, LocalApic
+from mklab.machine.lapic import LocalApic
 from mklab.machine.machine import Machine
 from mklab.machine.registers import RFLAGS, Registers
-from mklab.trace import Accepted, Delivered, Event, Halted, Ignored, IpiSent, Lost, Sipi, Woken
+from mklab.trace import Accepted, Delivered, Event, Halted, Ignored, IpiSent, Lost, Sipi, TimerExpired, Woken
 from tests.machine.guestcode import DATA, Code, long_mode
 
 IDS = (4, 0, 9, 2)
+SVR = 0xF0
+OFF, X2APIC = 0xFEE00000, 0xFEE00C00
 FIXED, LOWEST, SMI, NMI, INIT, SIPI, EXTINT = 0x000, 0x100, 0x200, 0x400, 0x500, 0x600, 0x700
 LOGICAL, ASSERT, LEVEL, SELF, ALL, OTHERS = 1 << 11, 1 << 14, 1 << 15, 1 << 18, 2 << 18, 3 << 18
 
@@ -34,11 +40,12 @@ class FakePower:
 
 
 class FakeMachine:
-    """Four running CPUs whose local APICs are enabled."""
+    """Running CPUs whose local APICs are enabled."""
 
-    def __init__(self) -> None:
-        self.cpus = [Cpu(index, apic_id, CpuState.RUNNING) for index, apic_id in enumerate(IDS)]
-        self.apics = [LocalApic(apic_id, lambda icr: None) for apic_id in IDS]
+    def __init__(self, ids: Sequence[int] = IDS) -> None:
+        self.now = 0
+        self.cpus = [Cpu(index, apic_id, CpuState.RUNNING) for index, apic_id in enumerate(ids)]
+        self.apics = [LocalApic(cpu.apic_id, lambda icr: None, lambda: self.now, cpu.bsp) for cpu in self.cpus]
         for apic in self.apics:
             apic.svr = 0x1FF
         self.flags = Registers(rflags=RFLAGS.ONE | RFLAGS.IF)
@@ -79,7 +86,6 @@ def bus(machine: FakeMachine) -> InterruptBus:
         (9, SELF, [1]),
         (9, ALL, [0, 1, 2, 3]),
         (9, OTHERS, [0, 2, 3]),
-        (0, SELF | NMI, [1]),
         (9, OTHERS | NMI, [0, 2, 3]),
     ],
 )
@@ -128,6 +134,41 @@ def test_lowest_priority_takes_one(machine: FakeMachine, bus: InterruptBus) -> N
         apic.tpr = tpr
     bus.send(0, Icr(0xFF << 24, LOWEST | 0x41))
     assert [cpu for cpu, _ in machine.of(Accepted)] == [2]
+    machine.apics[2].accept(0x61)
+    machine.apics[2].acknowledge()
+    bus.send(0, Icr(0xFF << 24, LOWEST | 0x42))
+    assert [cpu for cpu, _ in machine.of(Accepted)] == [2, 1], "what is in service counts too"
+
+
+def test_of_equal_priorities_the_lowest_id_takes_it(machine: FakeMachine, bus: InterruptBus) -> None:
+    """The manual leaves it open; ids are 4, 0, 9, 2."""
+    for sender, shorthand, target in ((2, 0, 1), (1, OTHERS, 3)):
+        bus.send(sender, Icr(0xFF << 24, shorthand | LOWEST | 0x41))
+        assert machine.of(Accepted)[-1][0] == target
+
+
+def test_who_cannot_accept_is_left_out_of_the_arbitration(machine: FakeMachine, bus: InterruptBus) -> None:
+    machine.apics[1].write(SVR, 0xFF)
+    machine.apics[3].set_base(OFF)
+    machine.cpus[0].state = CpuState.SHUTDOWN
+    bus.send(0, Icr(0xFF << 24, LOWEST | 0x41))
+    assert [cpu for cpu, _ in machine.of(Accepted)] == [2]
+    machine.apics[2].write(SVR, 0xFF)
+    bus.send(0, Icr(0xFF << 24, LOWEST | 0x41))
+    assert [cpu for cpu, _ in machine.of(Lost)] == [1]
+
+
+@pytest.mark.parametrize(("shorthand", "name"), [(SELF, "self"), (ALL, "all")])
+@pytest.mark.parametrize("mode", [LOWEST, SMI, NMI, INIT, SIPI, EXTINT])
+def test_a_combination_that_is_not_valid_sends_nothing(
+    machine: FakeMachine, bus: InterruptBus, shorthand: int, name: str, mode: int
+) -> None:
+    """SDM, table "Valid Combinations ..."; what hardware does then is not said (docs/fidelity.md)."""
+    bus.send(1, Icr(9 << 24, shorthand | mode | 0x41))
+    why = f"the delivery mode {DELIVERY_MODES[mode >> 8]} does not go with the shorthand {name}: nothing is sent"
+    assert machine.of(Lost) == [(None, {"from_cpu": 1, "vector": 0x41, "why": why})]
+    assert machine.of(IpiSent)[0][1]["targets"] == []
+    assert (machine.power.calls, machine.of(Accepted), machine.observed) == ([], [], [])
 
 
 def test_an_id_that_nobody_has(machine: FakeMachine, bus: InterruptBus) -> None:
@@ -198,6 +239,23 @@ def test_nmi(machine: FakeMachine, bus: InterruptBus, state: CpuState) -> None:
     else:
         assert machine.of(Lost) == [(2, {"from_cpu": 0, "vector": 2, "why": f"CPU 2 is in the state {state}"})]
         assert not cpu.nmi_pending
+
+
+def test_an_nmi_waits_while_the_handler_of_another_runs(machine: FakeMachine, bus: InterruptBus) -> None:
+    """SDM "Handling Multiple NMIs": one is held until IRET; more of them merge with it."""
+    cpu = machine.cpus[2]
+    cpu.nmi_blocked = True
+    for _ in range(3):
+        bus.send(0, Icr(9 << 24, NMI))
+    assert [values["merged"] for _, values in machine.of(Accepted)] == [False, True, True]
+    assert bus.deliverable(cpu) is None
+    assert bus.blocked(cpu)
+    bus.send(0, Icr(9 << 24, 0xEA))
+    assert bus.deliverable(cpu) == 0xEA, "other interrupts are not blocked"
+    assert (bus.take(cpu), machine.apics[2].isr, cpu.nmi_pending) == ("interrupt", 1 << 0xEA, True)
+    cpu.nmi_blocked = False
+    assert (bus.deliverable(cpu), bus.take(cpu)) == (2, "nmi")
+    assert bus.deliverable(cpu) is None
 
 
 def test_nmi_comes_before_an_interrupt(machine: FakeMachine, bus: InterruptBus) -> None:
@@ -272,6 +330,139 @@ def test_an_nmi_waits_for_the_shadow_of_mov_ss_only_while_the_cpu_runs(
     cpu.state, machine.flags.shadow = state, True
     bus.send(0, Icr(9 << 24, NMI))
     assert bus.deliverable(cpu) == (2 if state is CpuState.HALTED else None)
+
+
+# An APIC that is switched off
+
+
+@pytest.mark.parametrize("mode", [FIXED, LOWEST, SMI, NMI, INIT, SIPI])
+def test_nothing_reaches_a_cpu_whose_apic_is_switched_off(machine: FakeMachine, bus: InterruptBus, mode: int) -> None:
+    """SDM "Enabling or Disabling the Local APIC": the CPU is like one without a local APIC."""
+    machine.apics[2].set_base(OFF)
+    machine.cpus[2].state = CpuState.WAIT_FOR_SIPI
+    bus.send(0, Icr(9 << 24, mode | ASSERT | 0x41))
+    why = "CPU 2 has switched its local APIC off (IA32_APIC_BASE bit 11 is 0): no IPI reaches it"
+    assert machine.of(Lost) == [(2, {"from_cpu": 0, "vector": 2 if mode == NMI else 0x41, "why": why})]
+    assert machine.power.calls == []
+    assert not machine.cpus[2].nmi_pending
+
+
+@pytest.mark.parametrize("mode", [NMI, INIT, SIPI])
+def test_a_software_disabled_apic_takes_what_is_not_fixed(machine: FakeMachine, bus: InterruptBus, mode: int) -> None:
+    machine.apics[2].write(SVR, 0xFF)
+    machine.cpus[2].state = CpuState.WAIT_FOR_SIPI if mode == SIPI else CpuState.RUNNING
+    bus.send(0, Icr(9 << 24, mode | ASSERT | 0x41))
+    assert machine.cpus[2].nmi_pending is (mode == NMI)
+    assert [call[:2] for call in machine.power.calls] == {NMI: [], INIT: [("init", 2)], SIPI: [("sipi", 2)]}[mode]
+
+
+# Timers
+
+
+def test_timers(machine: FakeMachine, bus: InterruptBus) -> None:
+    assert [apic.deadline for apic in machine.apics] == [None] * 4
+    for cpu, count in ((0, 30), (2, 20), (3, 20)):
+        machine.apics[cpu].write(0x3E0, 0xB)
+        machine.apics[cpu].write(0x320, 0x61 + cpu if cpu != 3 else 0x0F)
+        machine.apics[cpu].write(0x380, count)
+    machine.apics[2].accept(0x63)
+    assert bus.deadline == 20
+    machine.now = 19
+    bus.tick()
+    assert machine.events == []
+    machine.now = 20
+    bus.tick()
+    assert machine.of(TimerExpired) == [(2, {"vector": 0x63, "merged": True})]
+    assert [(cpu, values["vector"]) for cpu, values in machine.of(Lost)] == [(3, 0x0F)]
+    assert bus.deliverable(machine.cpus[2]) == 0x63
+    assert bus.deadline == 30
+
+
+def test_no_timer_interrupts_a_cpu_that_is_shut_down(machine: FakeMachine, bus: InterruptBus) -> None:
+    machine.apics[0].write(0x320, 0x61)
+    machine.apics[0].write(0x380, 10)
+    machine.cpus[0].state, machine.now = CpuState.SHUTDOWN, 20
+    assert bus.deadline is None
+    bus.tick()
+    assert machine.events == []
+
+
+# Any machine, any command
+
+
+def members(value: int, cluster_shift: int) -> set[tuple[int, int]]:
+    """A logical address as the set of (cluster, member) it stands for."""
+    return {(value >> cluster_shift, bit) for bit in range(cluster_shift) if value & 1 << bit}
+
+
+def is_addressed(apic: LocalApic, sender: LocalApic, logical: bool, destination: int) -> bool:
+    """Whether hardware would say that ``destination``, written by ``sender``, means ``apic``: by sets of names."""
+    everybody = {"xapic": 0xFF, "x2apic": 0xFFFFFFFF}[sender.mode]
+    if destination == everybody:
+        return True
+    if not logical:
+        return destination in ({apic.apic_id % 256} if apic.mode == "xapic" else {apic.apic_id})
+    if apic.mode == "x2apic":
+        cluster, member = divmod(apic.apic_id, 16)
+        return (cluster % 0x10000, member) in members(destination, 16)
+    if apic.mode == "disabled" or destination not in range(256):
+        return False
+    flat = apic.read(0xE0) >> 28 == 15
+    own = apic.read(0xD0) >> 24
+    return bool(members(own, 8 if flat else 4) & members(destination, 8 if flat else 4))
+
+
+CPUS = st.fixed_dictionaries(
+    {
+        "base": st.sampled_from([0xFEE00800, 0xFEE00800, X2APIC, X2APIC, OFF]),
+        "id": st.sampled_from([0, 1, 2, 3, 15, 16, 17, 0xFE, 0x100, 0x102, 0x10010]) | st.integers(0, 40),
+        "ldr": st.sampled_from([0, 1, 2, 3, 4, 0x11, 0x12, 0x21]) | st.integers(0, 255),
+        "dfr": st.sampled_from([0xFFFFFFFF, 0x0FFFFFFF]),
+        "enabled": st.sampled_from([True, True, True, False]),
+    }
+)
+DESTINATIONS = (
+    st.sampled_from([0xFF, 0xFFFFFFFF, 0x10001, 0x1FFFF, 0x102, 0x13, 0x22])
+    | st.integers(0, 32)
+    | st.integers(0, 0x1FFFF)
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    cpus=st.lists(CPUS, min_size=2, max_size=5, unique_by=lambda cpu: cpu["id"]),
+    shorthand=st.sampled_from([0, 0, 0, SELF, ALL, OTHERS]),
+    logical=st.booleans(),
+    destination=DESTINATIONS,
+)
+def test_a_fixed_interrupt_reaches_whom_it_names(
+    cpus: list[dict[str, int]], shorthand: int, logical: bool, destination: int
+) -> None:
+    """In any mixture of modes, ids and logical ids; CPU 0 sends."""
+    machine = FakeMachine([cpu["id"] for cpu in cpus])
+    for apic, cpu in zip(machine.apics, cpus, strict=True):
+        for offset, value in ((SVR, 0xFF | cpu["enabled"] << 8), (0xD0, cpu["ldr"] << 24), (0xE0, cpu["dfr"])):
+            apic.write(offset, value)
+        if cpu["base"] != 0xFEE00800 and not (apic is machine.apics[0] and cpu["base"] == OFF):
+            apic.set_base(cpu["base"])
+    sender = machine.apics[0]
+    destination &= 0xFFFFFFFF if sender.mode == "x2apic" else 0xFF
+    high = destination if sender.mode == "x2apic" else destination << 24
+    command = Icr(high, shorthand | (LOGICAL if logical else 0) | 0x41, sender.mode == "x2apic")
+    InterruptBus(machine).send(0, command)
+    everybody = set(range(len(cpus)))
+    named = {
+        0: {index for index in everybody if is_addressed(machine.apics[index], sender, logical, destination)},
+        SELF: {0},
+        ALL: everybody,
+        OTHERS: everybody - {0},
+    }[shorthand]
+    able = {i for i, cpu in enumerate(cpus) if cpu["enabled"] and machine.apics[i].mode != "disabled"}
+    assert set(machine.of(IpiSent)[0][1]["targets"]) == named
+    assert {index for index, apic in enumerate(machine.apics) if apic.irr == 1 << 0x41} == named & able
+    assert {cpu for cpu, _ in machine.of(Accepted)} == named & able
+    lost = {cpu for cpu, _ in machine.of(Lost)}
+    assert lost == (named - able if named else {None})
 
 
 # The exact instruction, with guest code

@@ -21,6 +21,7 @@ from mklab.machine.process import Call
 from mklab.machine.registers import RFLAGS
 from mklab.machine.schedule import RoundRobin
 from mklab.trace import (
+    AbsentAccess,
     Accepted,
     ApicWrite,
     Delivered,
@@ -341,7 +342,10 @@ ALL = " (the id 0xFF means all CPUs; x2apic=True allows more)"
         ({"cpus": 256}, f"cpus must be 1 to 255{ALL}, not 256"),
         ({"cpus": "4"}, f"cpus must be 1 to 255{ALL}, not '4'"),
         ({"cpus": 1025, "x2apic": True}, "cpus must be 1 to 1024, not 1025"),
-        ({"cpus": 1, "x2apic": True, "apic_ids": [0xFFFFFFFF]}, "each of apic_ids must be 0 to 4294967294, not 4294967295"),
+        (
+            {"cpus": 1, "x2apic": True, "apic_ids": [0xFFFFFFFF]},
+            "each of apic_ids must be 0 to 4294967294, not 4294967295",
+        ),
         ({"cpus": 2, "apic_ids": [1]}, "apic_ids must be 2 different numbers from 0 to 254, not [1]"),
         ({"cpus": 2, "apic_ids": [1, 1]}, "apic_ids must be 2 different numbers from 0 to 254, not [1, 1]"),
         ({"cpus": 2, "apic_ids": [0, 255]}, "each of apic_ids must be 0 to 254, not 255"),
@@ -381,3 +385,83 @@ def test_an_act_that_cannot_be_is_refused_and_leaves_no_trace(act: Callable[[Mac
 def test_flags_of_a_patched_cpu_are_its_own() -> None:
     machine, _ = long_mode("hlt", interrupts=True)
     assert machine.registers(0).rflags & RFLAGS.IF
+
+
+# x2APIC machines
+
+
+def test_an_x2apic_machine_starts_its_cpus_by_msr() -> None:
+    """Ids of 32 bits; INIT and SIPI through MSR 0x830; a fixed IPI by id, ended by MSR 0x80B. There is no APIC page."""
+    ids = [5, 0x12345678, 0xFFFFFFFE]
+    machine = Machine(3, ram=RAM, apic_ids=ids, x2apic=True)
+    template, _ = long_mode(
+        """
+        mov $0x830, %ecx
+        mov $0x12345678, %edx
+        mov $0xc500, %eax
+        wrmsr
+        mov $0x610, %eax
+        wrmsr
+        mov $0x802, %ecx
+        rdmsr
+        mov %eax, %esi
+        mov $0xfee00000, %ebx
+        mov 0x20(%rbx), %edi
+        sti
+        mov $0x83f, %ecx
+        mov $0x41, %eax
+        xor %edx, %edx
+        wrmsr
+        nop
+        cli
+        hlt
+        vector_41: mov $0x80b, %ecx
+        xor %eax, %eax
+        wrmsr
+        mov $9, %ebp
+        iretq
+        """
+    )
+    machine.poke(0, template.memory.read(0, 0x30000))
+    for cpu in range(3):
+        machine.apics[cpu].svr = 0x1FF
+    load(machine, assemble(".code16\nmov $0x802, %ecx; rdmsr; cli; hlt", 0x10000))
+    machine.patch_registers(0, template.registers(0))
+    assert machine.run().reason == "idle"
+    after = machine.registers(0)
+    assert (after.rsi, after.rdi, after.rbp) == (5, 0, 9)
+    assert [event.address for event in machine.trace.of(AbsentAccess)] == [APIC_BASE + 0x20]
+    assert machine.registers(1).rax == 0x12345678
+    assert [cpu.state for cpu in machine.cpus][1:] == [CpuState.HALTED, CpuState.WAIT_FOR_SIPI]
+    assert [event.targets for event in machine.trace.of(IpiSent)] == [[1], [1], [0]]
+
+
+def test_1024_cpus_in_x2apic_mode() -> None:
+    machine = Machine(1024, ram=RAM, x2apic=True)
+    assert {apic.mode for apic in machine.apics} == {"x2apic"}
+    assert [apic.bsp for apic in machine.apics].count(True) == 1
+    machine.out(3, 0xCF9, 6)
+    assert {apic.mode for apic in machine.apics} == {"x2apic"}, "firmware hands them over so after a reset, too"
+
+
+def test_init_restarts_whoever_has_the_bsp_flag() -> None:
+    """IA32_APIC_BASE says who is the BSP, not the CPU's number."""
+    machine, _ = long_mode("1: jmp 1b; cpu1: jmp cpu1", cpus=2)
+    machine.apics[0].set_base(0xFEE00800)
+    machine.apics[1].set_base(0xFEE00900)
+    for target in (0, 1):
+        machine.store(0, APIC_BASE + 0x310, target << 24)
+        machine.store(0, APIC_BASE + 0x300, 0x4500)
+    assert [cpu.state for cpu in machine.cpus] == [CpuState.WAIT_FOR_SIPI, CpuState.RUNNING]
+    assert machine.registers(1).linear_rip == 0xFFFFFFF0
+
+
+def test_an_apic_that_is_switched_off_leaves_its_page() -> None:
+    machine, _ = long_mode(
+        "mov $0x1b, %ecx; rdmsr; btr $11, %eax; wrmsr; mov $0xfee00000, %ebx; mov 0x30(%rbx), %esi; "
+        "mov $1, %eax; cpuid; cli; hlt"
+    )
+    machine.run()
+    assert machine.registers(0).rsi == 0
+    assert not machine.registers(0).rdx >> 9 & 1
+    assert len(machine.trace.of(AbsentAccess)) == 1

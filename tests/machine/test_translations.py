@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from mklab.machine.decode import code_at
 from mklab.machine.engine.engine import Engine
+from mklab.machine.engine.translations import Translations
 from mklab.machine.machine import Machine
 from mklab.machine.memory import PhysicalMemory
-from mklab.machine.engine.translations import Translations
 from mklab.machine.registers import Registers
 from mklab.machine.schedule import RoundRobin
 from mklab.trace import Fault
@@ -108,11 +108,13 @@ SOURCE = f"mov ${UNKNOWN}, %ecx\n"
         pytest.param("mov $bad, %eax; jmp *%rax; nop; bad: rdmsr; hlt", id="by an indirect jump"),
         pytest.param("movl $0x9090320f, bad; bad: nop; nop; nop; nop; hlt", id="made by the instruction before"),
         pytest.param("call bad; movw $0x320f, bad; call bad; hlt; .balign 64; bad: nop; nop; ret", id="made in a call"),
-        pytest.param("mov $3, %edi; 1: call bad; movw $0x320f, bad; dec %edi; jnz 1b; hlt; bad: nop; nop; ret", id="loop"),
+        pytest.param("mov $3, %edi; 1: call bad; movw $0x320f, bad; dec %edi; jnz 1b; hlt;"
+                     "bad: nop; nop; ret", id="made in a loop"),
         pytest.param("mov $0x320f, %eax; mov $bad, %edi; mov $1, %edx; mov %ecx, %ebx; mov $1, %ecx; rep stosw;"
                      "mov %ebx, %ecx; bad: nop; nop; hlt", id="made by REP STOS"),
         pytest.param("jmp bad; .byte 0xb8; bad: rdmsr; nop; nop; hlt", id="within another instruction"),
-        pytest.param("xor %eax, %eax; jz 2f; 1: .byte 0xb8; 2: jmp bad; .byte 0; bad: .byte 0x66, 0x48; rdmsr; hlt", id="prefixed"),
+        pytest.param("xor %eax, %eax; jz 2f; 1: .byte 0xb8; 2: jmp bad; .byte 0;"
+                     "bad: .byte 0x66, 0x48; rdmsr; hlt", id="with prefixes"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("quantum", [1, 3, 1000])
@@ -142,7 +144,9 @@ def test_code_that_python_writes() -> None:
 
 def test_two_address_spaces() -> None:
     """At one linear address two CPUs see different code; only one of them reads an MSR."""
-    text = "".join(f"cpu{n}: mov ${UNKNOWN}, %ecx; mov $9, %esi; 1: call 0x30000; dec %esi; jnz 1b; hlt\n" for n in (0, 1))
+    text = "".join(
+        f"cpu{n}: mov ${UNKNOWN}, %ecx; mov $9, %esi; 1: call 0x30000; dec %esi; jnz 1b; hlt\n" for n in (0, 1)
+    )
     machine, _ = long_mode(text + "vector_d: cli; hlt", cpus=2, schedule=RoundRobin(5))
     machine.poke(0x60000, machine.memory.read(0x20000, 0x5000))
     for address, value in ((0x60000, 0x61007), (0x61000, 0x62007), (0x62000, 0x63007), (0x63000 + 0x30 * 8, 0x50007)):

@@ -2,8 +2,8 @@
 /*
  * The minikernel's ways in: its first CPU, further CPUs, interrupts and exceptions.
  *
- * Contract of startup_64 and secondary_startup_64: Linux's "64-bit Boot Protocol": 64-bit mode, the kernel and the
- * local APIC mapped to themselves, interrupts off, RSI = boot_params (which is the host's own for a spawned kernel,
+ * Contract of startup_64 and secondary_startup_64: Linux's "64-bit Boot Protocol": 64-bit mode, the kernel mapped to
+ * itself, interrupts off, RSI = boot_params (which is the host's own for a spawned kernel,
  * RFC v1's defect 13). The image runs wherever it was loaded.
  */
 
@@ -38,7 +38,7 @@
 startup_64:
 	cli
 	movq	%rsi, boot_params(%rip)
-	LOAD_STACK
+	leaq	boot_stack_end(%rip), %rsp
 	/* Page tables of our own: the trampoline's are wiped when it starts the next CPU (defect 6). */
 	call	init_mem_mapping
 	xorl	%ebp, %ebp			/* the first CPU */
@@ -178,6 +178,8 @@ gdt_pointer:
 
 	.bss
 	.balign	4096
+	.skip	4096
+boot_stack_end:
 	.globl stacks
 stacks:
 	.skip	256 << STACK_SHIFT
