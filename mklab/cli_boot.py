@@ -81,7 +81,7 @@ def boot(
       6    the platform was reset through a port
       124  the time of --timeout is over
       130  Ctrl-C
-    """
+    """  # noqa: D301 (click's mark for a paragraph that is not to be wrapped)
     from mklab.errors import MklabError
     from mklab.kernel import bootloader
 
@@ -111,11 +111,13 @@ def boot(
     except (MklabError, ValueError) as error:
         fail(f"{name}: {error}")
 
-    console = bytearray()
-    end = _run(machine, timeout, console.extend if as_json else _write)
+    console, terminal = bytearray(), _Terminal()
+    end = _run(machine, timeout, console.extend if as_json else terminal.write)
     if as_json:
-        description = _describe(machine, end, console)
+        description = _describe(machine, end, bytes(console))
         click.echo(json.dumps({"file": name, "memory": memory, **description}, indent=2))
+    if not terminal.line_ended:
+        click.echo(err=True)
     click.echo(f"mklab boot: {end.how}: {end.detail}", err=True)
     context.exit(end.status)
 
@@ -153,53 +155,66 @@ def _read(file: Path, most: int) -> bytes:
     return file.read_bytes()
 
 
-def _write(data: bytes) -> None:
-    """Bytes of the console, as they are and at once."""
-    stream = click.get_binary_stream("stdout")
-    stream.write(data)
-    stream.flush()
+class _Terminal:
+    """Standard output: bytes as they are and at once.
+
+    Attributes:
+        line_ended: whether the last byte ended a line.
+    """
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout.buffer
+        self.line_ended = True
+
+    def write(self, data: bytes) -> None:
+        """Write at least one byte."""
+        self.line_ended = data.endswith(b"\n")
+        self._stream.write(data)
+        self._stream.flush()
 
 
 def _run(machine: "Machine", timeout: float | None, write: Callable[[bytes], object]) -> _End:
     """Let the machine run to its end, its serial port connected to ``write`` and to standard input."""
-    from mklab.kernel.bootloader import KERNEL
-    from mklab.trace import ConsoleByte
-
-    started = time.monotonic()
-    line_ended, events = True, []
-
-    def show() -> list["Event"]:
-        """Write what was printed; the events are not kept, or a long run would fill the memory."""
-        nonlocal line_ended
-        seen, machine.trace.events = machine.trace.events, []
-        data = bytes(event.byte for event in seen if isinstance(event, ConsoleByte))
-        if data:
-            line_ended = data.endswith(b"\n")
-            write(data)
-        return seen
-
     try:
         with _standard_input() as read:
-            while True:
-                room = _QUEUE - machine.board.console(KERNEL).waiting
-                data = read(room) if room > 0 else b""
-                if data:
-                    machine.console_input(KERNEL, data)
-                refresh = time.monotonic() + _REFRESH
-                stop = machine.run(_FOREVER, lambda _: time.monotonic() >= refresh)
-                events = show()
-                if stop.reason not in ("until", "events", "budget"):
-                    end = _ended(stop, events)
-                    break
-                if timeout is not None and time.monotonic() - started >= timeout:
-                    end = _End("limit", f"the {timeout:g} s of --timeout are over; {_progress(machine)}", 124)
-                    break
+            return _connected(machine, timeout, write, read)
     except KeyboardInterrupt:
-        show()
-        end = _End("interrupted", f"Ctrl-C; {_progress(machine)}", 130)
-    if not line_ended and write is _write:
-        click.echo(err=True)
-    return end
+        _show(machine, write)
+        return _End("interrupted", f"Ctrl-C; {_progress(machine)}", 130)
+
+
+def _connected(
+    machine: "Machine", timeout: float | None, write: Callable[[bytes], object], read: Callable[[int], bytes]
+) -> _End:
+    from mklab.kernel.bootloader import KERNEL
+
+    started = time.monotonic()
+    while True:
+        room = _QUEUE - machine.board.console(KERNEL).waiting
+        data = read(room) if room > 0 else b""
+        if data:
+            machine.console_input(KERNEL, data)
+        stop = machine.run(_FOREVER, _until(time.monotonic() + _REFRESH))
+        events = _show(machine, write)
+        if stop.reason in ("idle", "exit", "reset"):
+            return _ended(stop, events)
+        if timeout is not None and time.monotonic() - started >= timeout:
+            return _End("limit", f"the {timeout:g} s of --timeout are over; {_progress(machine)}", 124)
+
+
+def _until(at: float) -> Callable[["Machine"], bool]:
+    return lambda _: time.monotonic() >= at
+
+
+def _show(machine: "Machine", write: Callable[[bytes], object]) -> list["Event"]:
+    """Write what was printed since the last time; the events are not kept, or a long run would fill the memory."""
+    from mklab.trace import ConsoleByte
+
+    events, machine.trace.events = machine.trace.events, []
+    data = bytes(event.byte for event in events if isinstance(event, ConsoleByte))
+    if data:
+        write(data)
+    return events
 
 
 def _ended(stop: "Stop", events: list["Event"]) -> _End:
@@ -229,7 +244,7 @@ def _progress(machine: "Machine") -> str:
 
 
 def _describe(machine: "Machine", end: _End, console: bytes) -> dict[str, Any]:
-    """The run as plain data; bytes of the console that are no UTF-8 as ``\\xNN``."""
+    """The run as plain data; bytes of the console that are no UTF-8 become their hexadecimal escapes."""
     return {
         "stopped": end.how.partition(" code")[0],
         "detail": end.detail,
@@ -240,7 +255,7 @@ def _describe(machine: "Machine", end: _End, console: bytes) -> dict[str, Any]:
             {"state": str(cpu.state), "mode": cpu.mode, "address": machine.registers(cpu.index).linear_rip}
             for cpu in machine.cpus
         ],
-        "console": bytes(console).decode("utf-8", "backslashreplace"),
+        "console": console.decode("utf-8", "backslashreplace"),
     }
 
 

@@ -181,7 +181,7 @@ def boot(
     for segment in loaded.segments:
         room.take(segment.mem, segment.memsz)
     top = max(_4_GIB, ram[-1][1])
-    tables, size = _place(room, "boot loader's tables", len(_tables(0, top)), end=_EBDA)
+    tables, _ = _place(room, "boot loader's tables", len(_tables(0, top)), end=_EBDA)
     machine = Machine(cpus, _ram(memory), RoundRobin(_QUANTUM), debug_exit=True)
     for segment in loaded.segments:
         machine.poke(segment.mem, segment.buf)
