@@ -268,11 +268,10 @@ def _standard_input() -> Iterator[Callable[[int], bytes]]:
     try:
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor) if os.isatty(descriptor) else None
-        # A job in the background would be stopped where it reads from its terminal.
-        open_ = before is None or os.tcgetpgrp(descriptor) == os.getpgrp()
     except (AttributeError, OSError, ValueError):  # there is none, or it is no file
         yield lambda _: b""
         return
+    open_ = before is None or not _in_background(descriptor)
 
     def read(most: int) -> bytes:
         nonlocal open_
@@ -291,3 +290,11 @@ def _standard_input() -> Iterator[Callable[[int], bytes]]:
         yield read
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _in_background(terminal: int) -> bool:
+    """Whether reading from this terminal would stop the process: a job in the background."""
+    try:
+        return os.tcgetpgrp(terminal) != os.getpgrp()
+    except OSError:  # it is not the one that controls the process
+        return False

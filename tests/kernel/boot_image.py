@@ -49,10 +49,10 @@ def _flat(image: bytes) -> bytes:
 
 
 @functools.cache
-def multiboot(program: str) -> bytes:
-    """A flat file with addresses in its header."""
+def multiboot(program: str, *, base: int = BASE) -> bytes:
+    """A flat file with addresses in its header, which goes to ``base``."""
     text = _source(program, 32) + _HEADER
-    return _flat(build({"program.S": text}, _SCRIPT.format(base=BASE), movable=False))
+    return _flat(build({"program.S": text}, _SCRIPT.format(base=base), movable=False))
 
 
 @functools.cache
@@ -68,13 +68,10 @@ def bzimage(program: str) -> bytes:
     code = bytes(0x200) + _flat(build({"program.S": _entry_first(program)}, _SCRIPT.format(base=0), movable=False))
     code = code.ljust(-(-len(code) // 16) * 16, b"\0")
     header = bytearray(1024)
-    fields = {
-        **{0x1F1: ("B", 1), 0x1F4: ("I", len(code) // 16), 0x1FE: ("H", 0xAA55), 0x200: ("H", 0x66EB)},
-        **{0x202: ("4s", b"HdrS"), 0x206: ("H", 0x20C), 0x211: ("B", 1), 0x230: ("I", 0x200000), 0x234: ("B", 1)},
-        **{0x236: ("H", 3), 0x238: ("I", 255), 0x258: ("Q", 0x1000000), 0x260: ("I", 0x10000)},
-    }
-    for offset, (code_of_field, value) in fields.items():
-        struct.pack_into("<" + code_of_field, header, offset, value)
+    struct.pack_into("<B2xI6xH", header, 0x1F1, 1, len(code) // 16, 0xAA55)  # setup_sects, syssize, boot_flag
+    struct.pack_into("<2s4sH9xB", header, 0x200, b"\xeb\x66", b"HdrS", 0x20C, 1)  # jump, header, version, loadflags
+    struct.pack_into("<IB1xHI", header, 0x230, 0x200000, 1, 0b11, 255)  # alignment, relocatable, xloadflags, cmdline
+    struct.pack_into("<QI", header, 0x258, 0x1000000, 0x10000)  # pref_address, init_size
     return bytes(header) + code
 
 

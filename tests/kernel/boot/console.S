@@ -15,7 +15,7 @@
 	.endm
 
 	.section .text, "ax"
-	.globl	putc, puts, put_hex
+	.globl	start, putc, puts, put_hex
 putc:						/* AL; changes AH and DX */
 	mov	%al, %ah
 	mov	$0x3fd, %dx
