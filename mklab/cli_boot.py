@@ -236,11 +236,14 @@ def _ended(stop: "Stop", events: list["Event"]) -> _End:
 def _progress(machine: "Machine") -> str:
     """How far it came."""
     places = [
-        f"CPU {cpu.index} stands at {machine.registers(cpu.index).linear_rip:#x} ({cpu.mode} mode, {cpu.state})"
-        for cpu in machine.cpus[:4]
+        f"CPU {cpu.index} {cpu.state} at {machine.registers(cpu.index).linear_rip:#x} in {cpu.mode} mode"
+        for cpu in machine.cpus
+        if cpu.state != "wait-for-SIPI"
     ]
-    more = [f"{len(machine.cpus) - 4} CPUs more"] if len(machine.cpus) > 4 else []
-    return f"{machine.time:,} instructions; {', '.join(places + more)}"
+    waiting = len(machine.cpus) - len(places)
+    more = [f"{len(places) - 4} CPUs more"] if len(places) > 4 else []
+    more += [f"{waiting} in wait-for-SIPI"] if waiting else []
+    return f"{machine.time:,} instructions; {', '.join(places[:4] + more)}"
 
 
 def _describe(machine: "Machine", end: _End, console: bytes) -> dict[str, Any]:

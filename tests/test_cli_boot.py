@@ -70,8 +70,8 @@ class TestEnds:
         result = run(image(multiboot("spin")), "--timeout", "0.2", "--cpus", "6")
         assert (result.stdout, result.exit_code) == ("s", 124)
         assert last_line(result).startswith("mklab boot: limit: the 0.2 s of --timeout are over; ")
-        assert "instructions; CPU 0 stands at 0x1000" in last_line(result)
-        assert last_line(result).endswith("CPU 3 stands at 0xfffffff0 (real mode, wait-for-sipi), 2 CPUs more")
+        assert "instructions; CPU 0 running at 0x1000" in last_line(result)
+        assert last_line(result).endswith(" in protected mode, 5 in wait-for-SIPI")
 
     def test_modules_and_several_cpus(self, image: Callable[[bytes], str], tmp_path: Path) -> None:
         file = tmp_path / "module"
@@ -90,7 +90,7 @@ class TestJson:
         assert result.exit_code == told["status"] == told["exit_code"] == 33
         assert result.stderr == f"mklab boot: exit code 33: {told['detail']}\n"
         assert (told["file"], told["memory"], told["stopped"], told["console"]) == (name, 1 << 24, "exit", "x")
-        assert [cpu["state"] for cpu in told["cpus"]] == ["running", "wait-for-sipi"]
+        assert [cpu["state"] for cpu in told["cpus"]] == ["running", "wait-for-SIPI"]
 
     def test_bytes_that_are_no_text(self, image: Callable[[bytes], str], tmp_path: Path) -> None:
         disk = tmp_path / "disk"
@@ -240,4 +240,5 @@ class TestStreams:
         process.stdin.close()
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()
+        process.stderr.close()
         assert process.wait(DEADLINE) == 1
