@@ -106,7 +106,7 @@ def boot(
             name=name,
         )
     except OSError as error:
-        where = name if error.filename is None else click.format_filename(error.filename)
+        where = f"--mem {mem}" if error.filename is None else click.format_filename(error.filename)
         fail(f"{where}: {error.strerror or error}")
     except (MklabError, ValueError) as error:
         fail(f"{name}: {error}")
@@ -163,14 +163,14 @@ class _Terminal:
     """
 
     def __init__(self) -> None:
-        self._stream = sys.stdout.buffer
         self.line_ended = True
 
     def write(self, data: bytes) -> None:
         """Write at least one byte."""
         self.line_ended = data.endswith(b"\n")
-        self._stream.write(data)
-        self._stream.flush()
+        if sys.stdout is not None:  # it may have been closed: >&-
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
 
 
 def _run(machine: "Machine", timeout: float | None, write: Callable[[bytes], object]) -> _End:
