@@ -11,6 +11,7 @@ import click
 from mklab import __version__
 from mklab.cli_boot import boot
 from mklab.cli_build import build
+from mklab.cli_defect import defect
 from mklab.cli_inspect import inspect
 
 __all__ = ["main"]
@@ -84,4 +85,5 @@ def demo(cpus: int, as_json: bool, svg: Path | None) -> None:
 
 main.add_command(boot)
 main.add_command(build)
+main.add_command(defect)
 main.add_command(inspect)

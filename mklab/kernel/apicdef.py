@@ -1,8 +1,7 @@
 """``arch/x86/include/asm/apicdef.h``: names for the local APIC's registers and the bits of ICR."""
 
-from mklab.machine.layout import APIC_BASE
-
 __all__ = [
+    "APIC_BASE_MSR",
     "APIC_DEST_ALLBUT",
     "APIC_DM_FIXED",
     "APIC_DM_INIT",
@@ -14,8 +13,9 @@ __all__ = [
     "APIC_INT_LEVELTRIG",
     "APIC_SPIV",
     "APIC_SPIV_APIC_ENABLED",
-    "icr_write",
 ]
+
+APIC_BASE_MSR = 0x800  # of x2APIC; a register follows for every 16 bytes of the page
 
 APIC_SPIV = 0xF0
 APIC_SPIV_APIC_ENABLED = 0x100
@@ -28,8 +28,3 @@ APIC_DM_NMI = 0x00400
 APIC_DM_INIT = 0x00500
 APIC_DM_STARTUP = 0x00600
 APIC_DEST_ALLBUT = 0xC0000
-
-
-def icr_write(low: int, apicid: int) -> list[tuple[int, int]]:
-    """The stores of ``native_apic_icr_write``: ``(physical address, value)``, the high half first."""
-    return [(APIC_BASE + APIC_ICR2, apicid << 24), (APIC_BASE + APIC_ICR, low)]

@@ -20,6 +20,7 @@ from mklab.guest.abi import (
 )
 from mklab.kernel import apicdef
 from mklab.kernel.direct_map import PAGE_OFFSET, DirectMap
+from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine, Stop
 from mklab.machine.process import Call
 from mklab.structs import View
@@ -144,9 +145,19 @@ class Kernel:
         return records
 
     def icr_write(self, cpu: int, low: int, apicid: int) -> None:
-        """native_apic_icr_write, or x2apic's: the CPU with the machine's index ``cpu`` sends an IPI."""
-        for paddr, value in apicdef.icr_write(low, apicid):
-            self.machine.store(cpu, paddr, value)
+        """The CPU with the machine's index ``cpu`` sends an IPI: two stores, the low half last, or one WRMSR."""
+        if self.machine.apics[cpu].mode == "x2apic":
+            self.apic_write(cpu, apicdef.APIC_ICR, apicid << 32 | low)
+            return
+        self.apic_write(cpu, apicdef.APIC_ICR2, apicid << 24)
+        self.apic_write(cpu, apicdef.APIC_ICR, low)
+
+    def apic_write(self, cpu: int, register: int, value: int) -> None:
+        """native_apic_mem_write or native_apic_msr_write of the CPU with the machine's index ``cpu``."""
+        if self.machine.apics[cpu].mode == "x2apic":
+            self.machine.wrmsr(cpu, apicdef.APIC_BASE_MSR + register // 16, value)
+        else:
+            self.machine.store(cpu, APIC_BASE + register, value)
 
     def printk(self, text: str) -> None:
         """A line of its log."""

@@ -17,7 +17,6 @@ from mklab.kernel.kexec import PAGE_SIZE
 from mklab.kernel.kimage_pages import destinations, kimage_alloc_control_pages
 from mklab.kernel.smpboot import leave_word
 from mklab.kernel.steps import SteppedFunction
-from mklab.machine.layout import APIC_BASE
 from mklab.machine.ownership import Image
 from mklab.machine.process import Call
 from mklab.machine.registers import RFLAGS
@@ -106,7 +105,7 @@ class MachineKexec(SteppedFunction):
         """The local APIC of this CPU is software-disabled."""
         machine = self.host.machine
         value = machine.apics[call.cpu].read(apicdef.APIC_SPIV) & ~apicdef.APIC_SPIV_APIC_ENABLED
-        machine.store(call.cpu, APIC_BASE + apicdef.APIC_SPIV, value)
+        self.host.apic_write(call.cpu, apicdef.APIC_SPIV, value)
         call.step = "machine_kexec"
         return f"SVR {value:#x}"
 

@@ -9,11 +9,13 @@ from mklab.kernel import apicdef
 from mklab.kernel.instance import Kernel
 from mklab.kernel.layout import BOOT_PARAMS, WARM_RESET_VECTOR
 from mklab.kernel.steps import SteppedFunction
+from mklab.machine.layout import CMOS_DATA, CMOS_INDEX
 from mklab.machine.process import Call
 
 __all__ = ["KICK_STEPS", "CpuDown", "CpuUp", "Kick", "leave_word"]
 
 KICK_STEPS = ("kick", "mailbox", "warm_reset", "init_assert", "init_deassert", "sipi_1", "sipi_2", "clear_status")
+_CMOS_SHUTDOWN_STATUS, _JUMP_BY_VECTOR = 0x0F, 0x0A
 _SIPI_DELAY = 10
 """Microseconds around a SIPI on CPUs since the Pentium 4 (wakeup_secondary_cpu_via_init)."""
 
@@ -24,6 +26,12 @@ def _trampoline(kernel: Kernel, symbol: str = "x86_trampoline_bsp_start") -> int
     if not base:
         raise KexecError(errno.ENODEV, "do_multikernel_boot_cpu", f"{kernel.name} has set up no trampoline")
     return base + trampoline().symbols[symbol]
+
+
+def _set_shutdown_status(call: Call, kernel: Kernel, value: int) -> None:
+    """CMOS_WRITE to the byte that tells firmware what a reset is for."""
+    kernel.machine.out(call.cpu, CMOS_INDEX, _CMOS_SHUTDOWN_STATUS)
+    kernel.machine.out(call.cpu, CMOS_DATA, value)
 
 
 def leave_word(kernel: Kernel, cpu: int) -> None:
@@ -62,9 +70,10 @@ class Kick(SteppedFunction):
         return f"entry {call.values['start']:#x} and boot_params {BOOT_PARAMS:#x} written into the trampoline"
 
     def warm_reset(self, call: Call) -> str:
-        """smpboot_setup_warm_reset_vector; it stays there (rfc-observed d.warm)."""
+        """smpboot_setup_warm_reset_vector, in CMOS and below 1 MiB; it stays there (rfc-observed d.warm)."""
         kernel = self.kernel(call)
         segment = _trampoline(kernel) >> 4
+        _set_shutdown_status(call, kernel, _JUMP_BY_VECTOR)
         kernel.kernel_write(WARM_RESET_VECTOR, (segment << 16).to_bytes(4, "little"))
         call.step = "init_assert"
         return f"warm reset vector {segment:04x}:0000"
@@ -130,6 +139,7 @@ class CpuUp(Kick):
         kernel, cpu = self.kernel(call), call.values["cpu"]
         if not kernel.cpu_online(cpu):
             return self.poll(call, f"CPU {cpu} did not come up")
+        _set_shutdown_status(call, kernel, 0)
         kernel.kernel_write(WARM_RESET_VECTOR, bytes(4))
         call.step = ""
         return f"CPU {cpu} is online"

@@ -67,6 +67,7 @@ def judge(answer: object) -> Verdict:
     for question in (
         _nothing,
         _reset,
+        _oopsed,
         _misplaced,
         _refused,
         _raised,
@@ -114,6 +115,18 @@ def _reset(trial: _Trial) -> Verdict | None:
         f"event {resets[0].seq}, at instruction {resets[0].time:,}, on CPU {resets[0].cpu}",
         "kexec_load accepts an image that lies where there is no RAM: Linux does not check it. This machine has"
         f" {trial.machine.memory.size >> 20} MiB from address 0. Which address did you give to minikernel_image?",
+    )
+
+
+def _oopsed(trial: _Trial) -> Verdict | None:
+    if "oops: write page fault" not in str(trial.attempt.error):
+        return None
+    return _not_yet(
+        f"The image was to go into memory that belongs to the host, and met its code: {trial.attempt.error}."
+        " A kernel's own code is read-only, so the call was killed. It died with kexec_lock held: this host will never"
+        " load anything again.",
+        trial.attempt.line or "kexec_load",
+        f"Memory from {HOST_END:#x} on is free. This exercise asks for {BASE:#x}.",
     )
 
 

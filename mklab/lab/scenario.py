@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mklab.errors import MklabError, require
+from mklab.guest.abi import NR_CPUS
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.layout import HOST_END
-from mklab.machine.machine import MAX_CPUS, Machine
+from mklab.machine.machine import Machine
 from mklab.machine.process import Call
 from mklab.recording import Recording
 from mklab.trace import (
@@ -72,7 +73,7 @@ class Scenario:
     """
 
     def __init__(self, cpus: int = 4) -> None:
-        require("cpus", cpus, 2, MAX_CPUS, " (a second kernel needs a CPU of its own)")
+        require("cpus", cpus, 2, NR_CPUS, " (a second kernel needs a CPU of its own)")
         self._count = cpus
         self.reset()
 
@@ -105,7 +106,7 @@ class Scenario:
             Act(f"kick CPU {cpu}", lambda: host.submit("multikernel_kexec", {"cpu": cpu}), self._returned),
             Act("wait until it is up", lambda: None, lambda: host.is_up("kernel 1", cpu)),
             Act("send it a message", lambda: host.submit_message(cpu, _PING), self._returned),
-            Act("let it answer", lambda: None, lambda: False),
+            Act("let it answer", lambda: None, lambda: self.machine.idle),
         ]
 
     def _returned(self) -> bool:

@@ -71,7 +71,7 @@ class Board:
         return lambda icr: self.commands.append((cpu, icr))
 
     def _apic_msr_writer(self, cpu: int) -> Any:
-        return lambda msr, value: self._write_apic_msr(cpu, msr, value)
+        return lambda msr, value: self.write_apic_msr(cpu, msr, value)
 
     def _now(self) -> int:
         return self._machine.now
@@ -102,7 +102,7 @@ class Board:
         self._note_apic_write(cpu, offset, value, apic.isr)
         apic.write(offset, value)
 
-    def _write_apic_msr(self, cpu: int, msr: int, value: int) -> None:
+    def write_apic_msr(self, cpu: int, msr: int, value: int) -> None:
         """Store ``value`` in the x2APIC register ``msr`` of ``cpu``.
 
         Raises:

@@ -112,8 +112,8 @@ class LocalApic:
 
     @property
     def enabled(self) -> bool:
-        """SVR bit 8; without it the APIC takes INIT, SIPI, NMI and SMI only."""
-        return bool(self.svr & 0x100) and self.mode != "disabled"
+        """SVR bit 8; without it the APIC takes INIT, SIPI, NMI and SMI only. Switched off, it has it cleared."""
+        return bool(self.svr & 0x100)
 
     @property
     def ppr(self) -> int:

@@ -196,6 +196,11 @@ class Machine:
         """Virtual time, also while a CPU runs."""
         return self.time + (self.engine.executed if self._turn.running else 0)
 
+    @property
+    def idle(self) -> bool:
+        """Whether every CPU waits, or the platform was reset."""
+        return bool(self.stopped) or not any(self._runnable(cpu) for cpu in self.cpus)
+
     def emit(self, kind: Any, cpu: int | None, **values: Any) -> None:
         """Record an event now."""
         self.trace.emit(kind, self.now, cpu, **values)
@@ -302,6 +307,24 @@ class Machine:
         if not self._turn.performing:
             # From outside, between two slices: what an ICR write sends goes at once.
             self.journal("store", {"cpu": cpu, "paddr": paddr, "value": value})
+            self._turn.carry_out()
+
+    def wrmsr(self, cpu: int, msr: int, value: int) -> None:
+        """``cpu`` writes a register of its local APIC in x2APIC mode on behalf of its kernel's process context.
+
+        Raises:
+            ValueError: no such CPU, not 64 bits, or the local APIC refuses.
+        """
+        self._check(cpu)
+        require("value", value, 0, (1 << 64) - 1)
+        try:
+            self.board.write_apic_msr(cpu, msr, value)
+        except lapic.ApicFaultError as fault:
+            raise ValueError(
+                f"msr and value must be what the local APIC takes, not {(hex(msr), value)!r}: {fault}"
+            ) from None
+        if not self._turn.performing:
+            self.journal("wrmsr", {"cpu": cpu, "msr": msr, "value": value})
             self._turn.carry_out()
 
     def out(self, cpu: int, port: int, value: int) -> None:

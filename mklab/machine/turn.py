@@ -48,16 +48,18 @@ class Turn:
         if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None and call is not None:
             self._perform(call)
             stop, budget = "call", 0
+        # Only this CPU's own timer can change while its turn lasts: what it asks of others ends the turn.
+        nearest = self._interrupts.deadline
         while self._machine.time - start < budget:
             self._take_interrupt(cpu)
             if cpu.state is not CpuState.RUNNING:
                 break
-            left = budget - (self._machine.time - start)
-            deadline = self._interrupts.deadline
-            if deadline is not None:
-                left = min(left, deadline - self._machine.time)
-            self._execute(cpu, left)
-            self._interrupts.tick()
+            own = self._machine.apics[cpu.index].deadline
+            end = min(at for at in (start + budget, nearest, own) if at is not None)
+            self._execute(cpu, end - self._machine.time)
+            if self._machine.time >= end:
+                self._interrupts.tick()
+                nearest = self._interrupts.deadline
             if self._machine.board.commands:
                 stop = "ipi"
                 break

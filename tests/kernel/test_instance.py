@@ -12,7 +12,7 @@ from mklab.kernel.instance import Kernel
 from mklab.kernel.layout import HOST_BASE, HOST_END, SHARED_MEMORY, WINDOW
 from mklab.machine import state
 from mklab.machine.machine import Machine
-from mklab.trace import Message, MessageTaken
+from mklab.trace import AbsentAccess, Message, MessageTaken
 
 VECTOR = 0xEA
 
@@ -219,3 +219,47 @@ class TestTrampolineOfAChild:
         assert host.machine.cpus[3].owner == "kernel 3"
         assert host.machine.console("host") == before
         assert host.cpu_online(3), "so the host believes"
+
+
+class TestX2apic:
+    def test_the_whole_way_without_an_apic_page(self) -> None:
+        """Ids and ICR by MSR, for the host's process context, its guest code and the spawned kernel's."""
+        machine = Machine(3, apic_ids=[0, 200, 9], x2apic=True)
+        host = Host(machine)
+        host.boot()
+        assert [host.apicid(cpu) for cpu in range(3)] == [0, 200, 9]
+        host.cpu_down(2)
+        host.load(minikernel_image(HOST_END, 1, [9, 0]))
+        host.multikernel_kexec(2)
+        host.wait_online("kernel 1", 2)
+        host.send_by_hand(VECTOR, 9, slot=9, sender=0, type=1, size=4, data=b"ping")
+        host.settle()
+        assert [(e.cpu, e.type, bytes.fromhex(e.payload)) for e in machine.trace.of(MessageTaken)] == [
+            (2, 1, b"ping"),
+            (0, 2, b"ping"),
+        ]
+        assert machine.trace.of(AbsentAccess) == []
+
+    def test_ids_beyond_the_minikernels_tables_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="each of apicids must be 0 to 255"):
+            Host(Machine(2, apic_ids=[0, 256], x2apic=True)).boot()
+
+
+def test_63_of_64_cpus_with_three_images() -> None:
+    """By entry, since the system call would start the oldest image only (defect 21)."""
+    machine = Machine(64, ram=96 << 20)
+    host = Host(machine)
+    host.boot()
+    bases = {number: HOST_END + (number - 1) * WINDOW for number in (1, 2, 3)}
+    for number, base in bases.items():
+        host.load(minikernel_image(base, number, range(number, 64, 3)))
+    for cpu in range(1, 64):
+        number = (cpu - 1) % 3 + 1
+        host.cpu_down(cpu)
+        host.multikernel_kexec_by_entry(cpu, bases[number])
+        host.wait_online(f"kernel {number}", cpu)
+    owners = [cpu.owner for cpu in machine.cpus]
+    assert owners == ["host", *(f"kernel {(cpu - 1) % 3 + 1}" for cpu in range(1, 64))]
+    assert [image.get("start") for image in host.kimages] == list(bases.values())
+    assert host.proc_multikernel().count("multikernel  ") == 3
+    assert [cpu for cpu in range(64) if host.cpu_online(cpu)] == [0]

@@ -17,7 +17,7 @@ def test_step_by_step_and_at_once_are_the_same_run() -> None:
     assert describe(stepped) == describe(at_once)
     assert titles[0] == "take CPU 2 offline"
     assert "wait until it is up" in titles
-    assert titles[-1] == "send it a message"
+    assert titles[-1] == "let it answer"
     stepped.step()  # nothing is left to do, and nothing happens
     assert describe(stepped) == describe(at_once)
 

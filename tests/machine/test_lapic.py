@@ -355,9 +355,10 @@ def test_software_disabled(apic: LocalApic) -> None:
         assert apic.read(entry) == MASKED | 0xE1
         apic.write(entry, 0xE2)
         assert apic.read(entry) == MASKED | 0xE2, "the mask cannot be taken off"
+    apic.write(EOI, 0)
+    assert apic.pending is None
     apic.write(SVR, 0x1FF)
     assert apic.read(TIMER) == MASKED | 0xE2, "nor does it go by itself"
-    apic.write(EOI, 0)
     assert apic.pending == 0x41
 
 
@@ -698,3 +699,11 @@ def test_physical_destinations(apic: LocalApic) -> None:
     assert not apic.is_named_by(Icr(0x121, 0x41, x2apic=True))
     assert not apic.is_named_by(Icr(0xFF, 0x41, x2apic=True)), "an id like others"
     assert apic.is_named_by(Icr(0xFFFFFFFF, 0x41, x2apic=True))
+
+
+@pytest.mark.parametrize("base", [XAPIC, X2APIC, OFF])
+def test_a_wide_id_has_eight_bits_in_xapic_mode(base: int) -> None:
+    apic = LocalApic(0x134, lambda icr: None, Clock(), bsp=False)
+    apic.set_base(base)
+    assert apic.is_named_by(Icr(0x34, 0x41, x2apic=True)) is (base == XAPIC)
+    assert apic.is_named_by(Icr(0x134, 0x41, x2apic=True)) is (base != XAPIC)

@@ -15,8 +15,8 @@ typedef unsigned long u64;
 
 #define PAGE_SIZE 4096ul
 
-/* entry.S and the linker script; hidden, so that their addresses are computed and not read from a table */
-#pragma GCC visibility push(hidden)
+/* entry.S and the linker script; protected, so that their addresses are computed and not read from a table */
+#pragma GCC visibility push(protected)
 extern u8 _text[], _etext[], _end[];
 extern u8 x86_trampoline_bsp_start[], x86_trampoline_bsp_end[];
 extern u8 entry_stubs[], asm_sysvec_multikernel[], asm_sysvec_reschedule_ipi[], asm_sysvec_irq_work[];
