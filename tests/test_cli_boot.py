@@ -219,7 +219,11 @@ class TestStreams:
         os.close(theirs)
 
     def test_ctrl_c(self, image: Callable[[bytes], str], start: Callable[..., "subprocess.Popen[bytes]"]) -> None:
-        process = start(image(multiboot("spin")))
+        # Python's own again, should these tests run in the background, where SIGINT is ignored.
+        process = start(
+            image(multiboot("spin")),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
         assert process.stdout is not None
         assert process.stdout.read(1) == b"s"
         process.send_signal(signal.SIGINT)
@@ -242,3 +246,8 @@ class TestStreams:
         assert b"Traceback" not in process.stderr.read()
         process.stderr.close()
         assert process.wait(DEADLINE) == 1
+
+    def test_closed_streams(self, image: Callable[[bytes], str], mklab_command: Path) -> None:
+        line = f"{mklab_command} boot {image(multiboot('leave'))} <&- >&-"
+        done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, timeout=DEADLINE, check=False)
+        assert (done.returncode, done.stderr.count(b"\n")) == (33, 2)
