@@ -32,6 +32,7 @@ __all__ = [
     "MultibootInfo",
     "executable",
     "find_header",
+    "information",
     "load",
     "probe",
 ]
@@ -255,15 +256,15 @@ def load(
         segments.append(KexecSegment(data, mem, memsz, f"module {index}"))
         placed.append((mem, mem + len(data), arguments))
     first = f"{name} {cmdline}" if name else cmdline
-    size = len(_information(0, first, placed, ram))
+    size = len(information(0, first, placed, ram))
     where, memsz = room.place("multiboot information", size, 4, _MIN_ADDR, end=_4_GIB)
-    segments.append(KexecSegment(_information(where, first, placed, ram), where, memsz, "multiboot_info"))
+    segments.append(KexecSegment(information(where, first, placed, ram), where, memsz, "multiboot_info"))
     loaded = LoadedImage(FORMAT, own.entry, tuple(segments), own.symbols, multiboot_info=where)
     registers = {"eax": BOOTLOADER_MAGIC, "ebx": where}
     return purgatory_image.enter_through(through, loaded, checks=checks, entry32_regs=registers)
 
 
-def _information(where: int, cmdline: str, modules: Sequence[tuple[int, int, str]], ram: Sequence[E820Range]) -> bytes:
+def information(where: int, cmdline: str, modules: Sequence[tuple[int, int, str]], ram: Sequence[E820Range]) -> bytes:
     """The information structure for address ``where``, and behind it what it points to: one segment."""
     info = MultibootInfo(flags=_INFO_MEMORY | _INFO_CMDLINE | _INFO_MEM_MAP | _INFO_BOOT_LOADER_NAME)
     info.mem_lower, info.mem_upper = _memory_sizes(ram)

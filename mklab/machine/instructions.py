@@ -15,6 +15,9 @@ __all__ = ["OPCODES", "PREFIXES", "Instruction", "cr0_fault", "decode", "execute
 
 DEBUG, INVALID_OPCODE, PROTECTION = 1, 6, 13
 _MAP = {
+    **dict.fromkeys((b"\x6c", b"\x6d", b"\x6e", b"\x6f"), "port in dx"),  # INS, OUTS
+    **dict.fromkeys((b"\xe4", b"\xe5", b"\xe6", b"\xe7"), "port"),  # IN and OUT, this and the next line
+    **dict.fromkeys((b"\xec", b"\xed", b"\xee", b"\xef"), "port in dx"),
     b"\xf1": "icebp",
     b"\xcf": "iret",
     b"\x0f\x05": "syscall",
@@ -45,20 +48,26 @@ class Instruction:
 
     Attributes:
         name: ``rdmsr``, ``wrmsr``, ``syscall``, ``sysret``, ``sysenter``, ``sysexit``, ``icebp``, ``iret``,
-            ``mov from cr8``, ``mov to cr8``, ``mov to cr0``.
+            ``mov from cr8``, ``mov to cr8``, ``mov to cr0``, ``port`` or ``port in dx`` (IN, OUT, INS,
+            OUTS).
         length: bytes, with the prefixes.
         wide: REX.W: 64-bit operands.
-        operand: the general register of a MOV, by number.
+        operand: the general register of a MOV, by number; a port's number.
+        size: bytes that go through a port at a time.
     """
 
     name: str
     length: int
     wide: bool = False
     operand: int = 0
+    size: int = 0
 
 
-def decode(code: bytes, long: bool) -> Instruction | None:
-    """The instruction that ``code`` begins with, in 64-bit code or not; None where it is none of ours."""
+def decode(code: bytes, long: bool, big: bool = True) -> Instruction | None:
+    """The instruction that ``code`` begins with, in 64-bit code or not; None where it is none of ours.
+
+    ``big`` is the D bit of a code segment that is not 64-bit code: 32-bit operands.
+    """
     at = rex = 0
     while at < len(code) and (code[at] in _LEGACY_PREFIXES or (long and code[at] in _REX)):
         # A REX prefix counts only directly before the opcode.
@@ -76,6 +85,12 @@ def decode(code: bytes, long: bool) -> Instruction | None:
         if name not in ("mov from cr8", "mov to cr8", "mov to cr0"):
             return None
         return Instruction(name, at + 3, bool(rex & 8), rest[2] & 7 | (rex & 1) << 3)
+    if name in ("port", "port in dx"):
+        if name == "port" and len(rest) < 2:
+            return None
+        wide = 2 if (0x66 in code[:at]) == (long or big) else 4
+        moved = wide if rest[0] & 1 else 1
+        return Instruction(name, at + 1 + (name == "port"), operand=rest[1] if name == "port" else 0, size=moved)
     return Instruction(name, at + size, bool(rex & 8)) if name else None
 
 
@@ -111,8 +126,10 @@ def execute(
             apic.set_cr8(getattr(registers, GPRS[instruction.operand]))
     except ApicFaultError as fault:
         raise GuestFaultError(PROTECTION, 0, str(fault)) from None
+    # The engine carries these out, unless they fault.
+    if name in ("port", "port in dx"):
+        raise GuestFaultError(PROTECTION, 0, "an I/O port that is not permitted")
     if name == "mov to cr0":
-        # The engine carries it out, unless it faults.
         raise GuestFaultError(PROTECTION, 0, cr0_fault(instruction, registers))
     registers.rip = following
     if name in _CALLS:

@@ -48,8 +48,14 @@ class Interruptible:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Give it back."""
+        """Give it back.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed, be it at the very end, where nobody has asked for it any more.
+        """
         self._entered = False
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
+        if self.requested and kind is None:
+            raise KeyboardInterrupt

@@ -235,8 +235,6 @@ class Machine:
         """Run one slice, or one step of a call; None where there is more to run. Ctrl-C acts as in :meth:`run`."""
         with self._interruptible:
             advanced = not self.stopped and self._advance(None)
-            if self._interruptible.requested:
-                raise KeyboardInterrupt
         return None if advanced else self.stopped or self._nothing_runs()
 
     def _advance(self, left: int | None) -> bool:

@@ -27,6 +27,11 @@ class Uart:
         """Bytes arrive on the line."""
         self._received += data
 
+    @property
+    def waiting(self) -> int:
+        """How many received bytes wait to be read."""
+        return len(self._received)
+
     def read(self, offset: int, size: int) -> int:
         """The 8-bit register at ``offset``; wider reads give its value in the low byte."""
         del size

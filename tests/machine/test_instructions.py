@@ -60,6 +60,11 @@ def user(machine: Machine, code: Code) -> None:
         ("f0 0f32", True, None),
         ("f1", True, Instruction("icebp", 1)),
         ("48cf", True, Instruction("iret", 2, wide=True)),
+        ("e480", True, Instruction("port", 2, operand=0x80, size=1)),
+        ("66e7ff", True, Instruction("port", 3, operand=0xFF, size=2)),
+        ("48ed", True, Instruction("port in dx", 2, size=4)),
+        ("f36e", False, Instruction("port in dx", 2, size=1)),
+        ("e4", True, None),
         ("0f31", True, None),
         ("", True, None),
         ("66666666", True, None),
@@ -68,6 +73,11 @@ def user(machine: Machine, code: Code) -> None:
 def test_decoding(code: str, long: bool, expected: Instruction | None) -> None:
     """SDM vol. 2: the opcodes; a REX prefix counts only before the opcode, and only in 64-bit code."""
     assert decode(bytes.fromhex(code), long) == expected
+
+
+@pytest.mark.parametrize(("code", "size"), [("ef", 2), ("66ef", 4), ("ee", 1)])
+def test_decoding_of_16_bit_code(code: str, size: int) -> None:
+    assert decode(bytes.fromhex(code), False, False) == Instruction("port in dx", len(code) // 2, size=size)
 
 
 # RDMSR and WRMSR

@@ -22,9 +22,11 @@ def test_ctrl_c_asks_instead_of_breaking_off() -> None:
     asked: list[int] = []
     interruptible = Interruptible(lambda: asked.append(1))
     before = signal.getsignal(signal.SIGINT)
-    with interruptible:
+    reached = False
+    with pytest.raises(KeyboardInterrupt), interruptible:
         signal.raise_signal(signal.SIGINT)
-        assert (asked, interruptible.requested) == ([1], True)
+        reached = True
+    assert (asked, reached) == ([1], True)
     assert signal.getsignal(signal.SIGINT) is before
     with interruptible:
         assert not interruptible.requested, "each entry begins anew"

@@ -312,6 +312,18 @@ def test_ctrl_c_stops_a_guest_that_loops(run: str, repository: Path) -> None:
     assert output.splitlines() == ["interrupted asked", "budget 1000 True"]
 
 
+def test_ctrl_c_is_not_lost_where_the_run_ends_anyway() -> None:
+    machine, _ = long_mode("1: jmp 1b")
+
+    def press(_: Machine) -> bool:
+        signal.raise_signal(signal.SIGINT)
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        machine.run(100, press)
+    assert machine.run(100).reason == "budget"
+
+
 def test_a_machine_runs_in_another_thread_too() -> None:
     """As a notebook's widget may do, after a cell has run it."""
     machine, _ = long_mode("1: jmp 1b")

@@ -27,6 +27,14 @@ def test_a_byte_written_goes_out(uart: Uart, sent: list[int]) -> None:
     assert bytes(sent) == b"ok\xff"
 
 
+def test_how_many_bytes_wait(uart: Uart) -> None:
+    assert uart.waiting == 0
+    uart.receive(b"ab")
+    assert uart.waiting == 2
+    uart.read(DATA, 1)
+    assert uart.waiting == 1
+
+
 def test_bytes_received_wait_in_order(uart: Uart) -> None:
     assert not uart.read(LSR, 1) & 1
     assert uart.read(DATA, 1) == 0

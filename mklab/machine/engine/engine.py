@@ -27,6 +27,7 @@ from mklab.machine.engine.probe import probe_context
 from mklab.machine.engine.translations import Translations
 from mklab.machine.execution import Count, Exit, Platform
 from mklab.machine.instructions import cr0_fault, decode
+from mklab.machine.io_permission import port_fault
 from mklab.machine.layout import APIC_BASE, APIC_SIZE, PHYSICAL_ADDRESS_BITS
 from mklab.machine.memory import PhysicalMemory
 from mklab.machine.registers import CR0, CR4, RFLAGS, Registers, Segment
@@ -284,11 +285,15 @@ class Engine:
         """Whether the instruction at ``address`` is one that is not to be executed by the engine."""
         registers = self._running_registers()
         code = code_at(self._memory, registers, address, LONGEST_INSTRUCTION)
-        instruction = decode(code, registers.mode == "long" and registers.cs.long)
+        instruction = decode(code, registers.mode == "long" and registers.cs.long, registers.cs.big)
         if instruction is None or (instruction.name == "iret" and not self._count.before_iret):
             return False
         if instruction.name == "mov to cr0" and (registers.cpl or not cr0_fault(instruction, registers)):
             return False
+        if instruction.name in ("port", "port in dx"):
+            port = instruction.operand if instruction.name == "port" else registers.rdx & 0xFFFF
+            if not port_fault(self._memory, registers, port, instruction.size):
+                return False
         self._count.instruction = instruction
         return True
 
