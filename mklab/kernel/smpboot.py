@@ -9,11 +9,14 @@ from mklab.kernel import apicdef
 from mklab.kernel.instance import Kernel
 from mklab.kernel.layout import BOOT_PARAMS, WARM_RESET_VECTOR
 from mklab.kernel.steps import SteppedFunction
+from mklab.machine.layout import CMOS_DATA, CMOS_INDEX
 from mklab.machine.process import Call
 
 __all__ = ["KICK_STEPS", "CpuDown", "CpuUp", "Kick", "leave_word"]
 
 KICK_STEPS = ("kick", "mailbox", "warm_reset", "init_assert", "init_deassert", "sipi_1", "sipi_2", "clear_status")
+_SHUTDOWN_CODE, _JUMP_WITHOUT_EOI = 0x0F, 0x0A
+"""The CMOS byte that tells the BIOS after a reset what to do: jump through the warm-reset vector."""
 _SIPI_DELAY = 10
 """Microseconds around a SIPI on CPUs since the Pentium 4 (wakeup_secondary_cpu_via_init)."""
 
@@ -65,9 +68,10 @@ class Kick(SteppedFunction):
         """smpboot_setup_warm_reset_vector; it stays there (rfc-observed d.warm)."""
         kernel = self.kernel(call)
         segment = _trampoline(kernel) >> 4
+        self._cmos_write(call, _JUMP_WITHOUT_EOI)
         kernel.kernel_write(WARM_RESET_VECTOR, (segment << 16).to_bytes(4, "little"))
         call.step = "init_assert"
-        return f"warm reset vector {segment:04x}:0000"
+        return f"warm reset vector {segment:04x}:0000, CMOS byte 0x0f {_JUMP_WITHOUT_EOI:#04x}"
 
     def init_assert(self, call: Call) -> str:
         """INIT, level-triggered, asserted."""
@@ -97,6 +101,10 @@ class Kick(SteppedFunction):
         self.host.printk("smpboot: do_multikernel_boot_cpu end")
         call.step = "unlock"
         return "status cleared, not read"
+
+    def _cmos_write(self, call: Call, value: int) -> None:
+        self.host.machine.out(call.cpu, CMOS_INDEX, _SHUTDOWN_CODE)
+        self.host.machine.out(call.cpu, CMOS_DATA, value)
 
     def _icr(self, call: Call, low: int, next_step: str) -> str:
         self.kernel(call).icr_write(call.cpu, low, call.values["apicid"])
@@ -130,6 +138,7 @@ class CpuUp(Kick):
         kernel, cpu = self.kernel(call), call.values["cpu"]
         if not kernel.cpu_online(cpu):
             return self.poll(call, f"CPU {cpu} did not come up")
+        self._cmos_write(call, 0)
         kernel.kernel_write(WARM_RESET_VECTOR, bytes(4))
         call.step = ""
         return f"CPU {cpu} is online"
