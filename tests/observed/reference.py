@@ -135,7 +135,7 @@ def boot(cmdline: str = "", ram: Any = None, **machine: Any) -> Host:
 
 def printed(host: Host) -> list[str]:
     """The host's log, as far as process context wrote it."""
-    return [event.text for event in host.machine.trace.of(Printk)]
+    return [event.text for event in host.machine.trace.of(Printk) if event.kernel == host.name]
 
 
 def console(host: Host, kernel: str = "host") -> list[str]:
