@@ -35,7 +35,7 @@ MARKER = 0xA5A5A5A5
 
 def values(name: str) -> dict[str, str]:
     """What ``A=B=1`` in an observation says: A and B are ``1``."""
-    found = {}
+    found: dict[str, str] = {}
     for chain in re.findall(r"[\w\[\]]+=[\w=/]+", text(name)):
         *names, value = chain.split("=")
         found |= dict.fromkeys(names, value)
