@@ -105,9 +105,11 @@ def test_cpu_minus_one(host: Host) -> None:
     """Defect 17."""
     with pytest.raises(MklabError, match="oops: page fault at") as caught:
         host.multikernel_kexec(-1)
+    assert "Oops: page fault at ffffffffa18ca780 in multikernel_kexec" in text("d.-1")
     where = int(re.findall(r"page fault at (\w+)", str(caught.value))[0], 16)
     far = 0x20000000  # bit 2**32 - 1 of the mask: half a GiB on, as the real fault was beyond the kernel's image
     assert far - 64 <= where - 0xFFFF888000000000 - host.symbol("cpu_online_mask") < far
+    assert "the next reboot(2) hangs in D state" in text("d.-1")
     hangs(host, LINUX_REBOOT_CMD_CAD_OFF)
 
 
@@ -115,6 +117,7 @@ def test_cpu_minus_one(host: Host) -> None:
 def test_a_bad_pointer(host: Host) -> None:
     """Defect 19."""
     assert outcome(host.reboot, LINUX_REBOOT_CMD_MULTIKERNEL, cpu=None) == result("d.badptr")
+    assert "next reboot(CAD_OFF) and MKLI hang forever, state D" in text("d.badptr")
     hangs(host, LINUX_REBOOT_CMD_CAD_OFF)
     hangs(host, LINUX_REBOOT_CMD_MULTIKERNEL, cpu=1)
 

@@ -146,6 +146,8 @@ def test_the_second_kick_wipes_the_page_tables_of_the_first(host: Host) -> None:
     assert stop.reason == "reset"
     assert stop.cpu == 1
     assert not call.result
+    assert text("e.pt") == f'machine reset on the first kick, before "{said("e.pt")[0]}"'
+    assert said("e.pt") == ["do_multikernel_boot_cpu end"]
     assert said("e.pt")[0] not in " ".join(printed(host)[before:])
 
 

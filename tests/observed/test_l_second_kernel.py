@@ -63,7 +63,7 @@ def test_with_low_memory(host: Host) -> None:
 def test_from_the_child_to_the_host(host: Host) -> None:
     child = start(host, LOW, WINDOW)
     before = len(console(host))
-    found = re.search(r"(\d) messages types (\d+)-(\d+)", text("l.ipi"))
+    found = re.search(r"(\d+) messages types (\d+)-(\d+)", text("l.ipi"))
     assert found is not None
     number, first, last = map(int, found.groups())
     for kind in range(first, last + 1):
@@ -101,8 +101,10 @@ def test_a_child_takes_running_cpus(host: Host) -> None:
     assert waiting.reason == "CPU 2, on which it ran, was reset"
     assert all(host.cpu_online(cpu) for cpu in (2, 3)), "so the host believes"
     assert not [line for line in console(host)[log:] if "CPU 2" in line and "up" in line]
+    assert text("l.smp").startswith("child brings up APIC ids 2 and 3, taken from the running host; no host message")
     child.send_by_hand(VECTOR, 0)
     host.settle()
+    assert text("l.smp").endswith("host init stops, CPU 0 still logs IPIs")
     assert "on CPU 0 (physical id 0)" in "\n".join(console(host)[log:])
 
 
