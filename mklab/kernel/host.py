@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mklab.errors import KexecError, OopsError, require
+from mklab.guest import trampoline
 from mklab.guest.abi import NR_CPUS
 from mklab.kernel import command_line
 from mklab.kernel.bootparam import E820_TYPE_RAM, E820_TYPE_RESERVED, BootParams
@@ -28,7 +29,7 @@ from mklab.kernel.layout import (
 from mklab.kernel.minikernel import minikernel_image
 from mklab.kernel.multikernel import GuestWork, MessageObserver, MultikernelSendIpiData
 from mklab.kernel.panic import Panic
-from mklab.kernel.proc import proc_interrupts, proc_iomem, proc_multikernel
+from mklab.kernel.proc import proc_hostname, proc_interrupts, proc_iomem, proc_multikernel
 from mklab.kernel.ptdump import ptdump_walk_pgd_level_checkwx
 from mklab.kernel.reboot import LINUX_REBOOT_CMD_MULTIKERNEL, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, Reboot
 from mklab.kernel.smpboot import CpuDown, CpuUp, Kick
@@ -90,6 +91,11 @@ class Host(Kernel):
         """
         self.start(cmdline)
         self.run_until(lambda _: self.cpu_online(0), "the host did not come up")
+        base = self.machine.memory.read_u64(self.symbol("x86_trampoline_bsp_base"))
+        symbols = trampoline().symbols
+        size = symbols["x86_trampoline_bsp_end"] - symbols["x86_trampoline_bsp_start"]
+        # At debug level: in the log, not on the console. So early, %p has no key to hide addresses with.
+        self.printk(f"Base memory trampoline BSP at [(____ptrval____)] {base:x} size {size}")
         for line in ptdump_walk_pgd_level_checkwx(self.machine.memory, self.symbol("page_tables")):
             self.printk(line)
         if secondary:
@@ -248,6 +254,10 @@ class Host(Kernel):
     def proc_interrupts(self) -> str:
         """What reading /proc/interrupts gives."""
         return proc_interrupts(self)
+
+    def proc_hostname(self) -> str:
+        """What reading /proc/sys/kernel/hostname gives."""
+        return proc_hostname(self)
 
     # The same without waiting: the call begins, and the machine carries it out as it runs
 

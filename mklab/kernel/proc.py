@@ -6,11 +6,14 @@ from mklab.kernel.kexec import KEXEC_TYPE_CRASH, KEXEC_TYPE_DEFAULT, KEXEC_TYPE_
 from mklab.kernel.kimage import KimageList
 from mklab.machine.layout import APIC_BASE, APIC_SIZE
 
-__all__ = ["TYPE_NAMES", "proc_interrupts", "proc_iomem", "proc_multikernel"]
+__all__ = ["TYPE_NAMES", "proc_hostname", "proc_interrupts", "proc_iomem", "proc_multikernel"]
 
 TYPE_NAMES = {KEXEC_TYPE_DEFAULT: "default", KEXEC_TYPE_CRASH: "crash", KEXEC_TYPE_MULTIKERNEL: "multikernel"}
 
 _HEADER = "Type        Start Address   Segments\n----------  --------------  --------\n"
+
+_NODENAME_SIZE = 65
+"""struct new_utsname (include/uapi/linux/utsname.h)."""
 
 _INTERRUPTS = (
     ("SPU", "spurious", "Spurious interrupts"),
@@ -53,6 +56,12 @@ def proc_iomem(kernel: Kernel, crashk_res: tuple[int, int] | None = None) -> str
         depth = sum(a <= first and last <= b and (a, b) != (first, last) for a, b, _ in resources)
         lines.append(f"{'  ' * depth}{first:08x}-{last:08x} : {name}\n")
     return "".join(lines)
+
+
+def proc_hostname(kernel: Kernel) -> str:
+    """/proc/sys/kernel/hostname of a minikernel: a variable in its .data, for a load to overwrite (defect 14)."""
+    name = kernel.machine.memory.read(kernel.symbol("nodename"), _NODENAME_SIZE)
+    return name.split(b"\0")[0].decode("ascii", "replace") + "\n"
 
 
 def proc_interrupts(kernel: Kernel) -> str:

@@ -15,7 +15,8 @@ from mklab.machine.process import Call
 __all__ = ["KICK_STEPS", "CpuDown", "CpuUp", "Kick", "leave_word"]
 
 KICK_STEPS = ("kick", "mailbox", "warm_reset", "init_assert", "init_deassert", "sipi_1", "sipi_2", "clear_status")
-_CMOS_SHUTDOWN_STATUS, _JUMP_BY_VECTOR = 0x0F, 0x0A
+_SHUTDOWN_CODE, _JUMP_WITHOUT_EOI = 0x0F, 0x0A
+"""The CMOS byte that tells the BIOS after a reset what to do: jump through the warm-reset vector."""
 _SIPI_DELAY = 10
 """Microseconds around a SIPI on CPUs since the Pentium 4 (wakeup_secondary_cpu_via_init)."""
 
@@ -26,12 +27,6 @@ def _trampoline(kernel: Kernel, symbol: str = "x86_trampoline_bsp_start") -> int
     if not base:
         raise KexecError(errno.ENODEV, "do_multikernel_boot_cpu", f"{kernel.name} has set up no trampoline")
     return base + trampoline().symbols[symbol]
-
-
-def _set_shutdown_status(call: Call, kernel: Kernel, value: int) -> None:
-    """CMOS_WRITE to the byte that tells firmware what a reset is for."""
-    kernel.machine.out(call.cpu, CMOS_INDEX, _CMOS_SHUTDOWN_STATUS)
-    kernel.machine.out(call.cpu, CMOS_DATA, value)
 
 
 def leave_word(kernel: Kernel, cpu: int) -> None:
@@ -73,10 +68,10 @@ class Kick(SteppedFunction):
         """smpboot_setup_warm_reset_vector, in CMOS and below 1 MiB; it stays there (rfc-observed d.warm)."""
         kernel = self.kernel(call)
         segment = _trampoline(kernel) >> 4
-        _set_shutdown_status(call, kernel, _JUMP_BY_VECTOR)
+        self._cmos_write(call, _JUMP_WITHOUT_EOI)
         kernel.kernel_write(WARM_RESET_VECTOR, (segment << 16).to_bytes(4, "little"))
         call.step = "init_assert"
-        return f"warm reset vector {segment:04x}:0000"
+        return f"warm reset vector {segment:04x}:0000, CMOS byte 0x0f {_JUMP_WITHOUT_EOI:#04x}"
 
     def init_assert(self, call: Call) -> str:
         """INIT, level-triggered, asserted."""
@@ -106,6 +101,10 @@ class Kick(SteppedFunction):
         self.host.printk("smpboot: do_multikernel_boot_cpu end")
         call.step = "unlock"
         return "status cleared, not read"
+
+    def _cmos_write(self, call: Call, value: int) -> None:
+        self.kernel(call).machine.out(call.cpu, CMOS_INDEX, _SHUTDOWN_CODE)
+        self.kernel(call).machine.out(call.cpu, CMOS_DATA, value)
 
     def _icr(self, call: Call, low: int, next_step: str) -> str:
         self.kernel(call).icr_write(call.cpu, low, call.values["apicid"])
@@ -139,7 +138,7 @@ class CpuUp(Kick):
         kernel, cpu = self.kernel(call), call.values["cpu"]
         if not kernel.cpu_online(cpu):
             return self.poll(call, f"CPU {cpu} did not come up")
-        _set_shutdown_status(call, kernel, 0)
+        self._cmos_write(call, 0)
         kernel.kernel_write(WARM_RESET_VECTOR, bytes(4))
         call.step = ""
         return f"CPU {cpu} is online"

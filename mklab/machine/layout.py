@@ -10,6 +10,7 @@ __all__ = [
     "DEBUG_EXIT",
     "DEFAULT_RAM",
     "KEYBOARD_COMMAND",
+    "NMI_STATUS",
     "PHYSICAL_ADDRESS_BITS",
     "RESET_PORT",
     "SYSTEM_CONTROL",
@@ -30,6 +31,9 @@ RESET_PORT = 0xCF9
 
 SYSTEM_CONTROL = 0x92
 """System control port A of the PS/2: bit 0 resets, bit 1 is address line 20."""
+
+NMI_STATUS = 0x61
+"""Where a PC says why there was an NMI: bits 6 and 7; the others are the second timer's and the loudspeaker's."""
 
 KEYBOARD_COMMAND = 0x64
 """Command port of the keyboard controller, one of whose outputs is the CPUs' reset line (Linux's ``reboot=kbd``)."""

@@ -5,7 +5,7 @@ One chipset, as every PC has it: what a kernel writes here reaches all kernels.
 
 from typing import Any
 
-from mklab.machine.layout import CMOS_DATA, CMOS_INDEX, KEYBOARD_COMMAND, RESET_PORT, SYSTEM_CONTROL
+from mklab.machine.layout import CMOS_DATA, CMOS_INDEX, KEYBOARD_COMMAND, NMI_STATUS, RESET_PORT, SYSTEM_CONTROL
 
 __all__ = ["PlatformPorts"]
 
@@ -15,6 +15,8 @@ _RESET_CPU = 1 << 2
 _FAST_RESET, _A20 = 1 << 0, 1 << 1
 _PULSE, _PULSE_MASK = 0xF0, 0xF1
 """Keyboard controller: commands 0xF0 to 0xFF pulse the output lines whose bits are 0; bit 0 is the reset line."""
+_NO_NMI = 0x21
+"""No device has asked for one; timer 2 runs and has expired, as Linux's calibration of its clock leaves it."""
 _KEYBOARD_IDLE = 0x1C
 """Its status: passed its test, unlocked, nothing to read, and it takes the next command."""
 
@@ -33,12 +35,14 @@ class PlatformPorts:
 
     def answers(self, port: int) -> bool:
         """Whether ``port`` is one of them, for reading."""
-        return port in (CMOS_DATA, KEYBOARD_COMMAND, SYSTEM_CONTROL)
+        return port in (CMOS_DATA, KEYBOARD_COMMAND, NMI_STATUS, SYSTEM_CONTROL)
 
     def read(self, port: int) -> int:
         """One byte from a port that :meth:`answers`."""
         if port == CMOS_DATA:
             return self.cmos[self.index]
+        if port == NMI_STATUS:
+            return _NO_NMI
         return _KEYBOARD_IDLE if port == KEYBOARD_COMMAND else _A20
 
     def write(self, port: int, value: int) -> bool | None:

@@ -78,6 +78,12 @@ class TestBoot:
         assert [host.apicid(cpu) for cpu in range(4)] == [4, 9, 2, None]
         assert machine.console("host").splitlines()[-2:] == ["host: CPU 1 up", "host: CPU 2 up"]
 
+    def test_the_log_says_where_the_trampoline_lies(self) -> None:
+        """rfc-observed a.tramp."""
+        host = Host(Machine(1))
+        host.boot()
+        assert printed(host)[0] == "Base memory trampoline BSP at [(____ptrval____)] 96000 size 36864"
+
     def test_too_little_memory(self) -> None:
         with pytest.raises(ValueError, match=r"machine must have RAM from 0 to 0x2000000, not \[\(0, 16777216\)\]"):
             Host(Machine(1, ram=16 << 20))
@@ -149,6 +155,11 @@ class TestTheWholeWay:
         read = host.machine.memory.read
         assert read(WARM_RESET_VECTOR, 4) == bytes.fromhex("00000096")
         assert read(0x11FC, 8) == bytes.fromhex("0461090010000000")  # defect 3
+        cmos = host.machine.board.ports.cmos
+        assert cmos[0x0F] == 0x0A
+        host.cpu_down(3)
+        host.cpu_up(3)
+        assert (read(WARM_RESET_VECTOR, 4), cmos[0x0F]) == (bytes(4), 0)
 
     def test_the_oldest_image_is_started_whoever_was_meant(self, host: Host) -> None:
         """Defects 21 and, since owners are observed, what makes it visible."""

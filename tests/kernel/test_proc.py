@@ -31,6 +31,13 @@ class TestIomem:
         assert "  01400000-017fffff : Crash kernel" in lines
 
 
+def test_hostname() -> None:
+    host = boot()
+    assert host.proc_hostname() == "(none)\n"
+    host.kernel_write(host.symbol("nodename"), b"owned!\0")
+    assert host.proc_hostname() == "owned!\n"
+
+
 class TestSharedMemory:
     """rfc-observed a.shm and h.*."""
 

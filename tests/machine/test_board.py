@@ -104,6 +104,13 @@ def test_anybody_can_reset_the_platform(machine: FakeMachine, board: Board, cpu:
     assert machine.pauses == 1
 
 
+def test_why_there_was_an_nmi(machine: FakeMachine, board: Board) -> None:
+    """NMI status and control register: bits 6 and 7, no device has asked for one. Whoever owns the CPU reads it."""
+    for owner in (None, "host"):
+        machine.cpus[0].owner = owner
+        assert board.port_read(0x61, 1) == 0x21
+
+
 def test_absent_memory_is_an_event(machine: FakeMachine, board: Board) -> None:
     board.absent(0x12345, True)
     assert machine.events == [(AbsentAccess, 0, {"address": 0x12345, "write": True})]

@@ -15,6 +15,9 @@ struct irq_stat irq_stat[256];
 /* By logical number; last in the image, so that what lies behind it is read for bits beyond it, as in v1 (17). */
 struct cpumask cpu_online_mask __attribute__((section(".bss.last")));
 
+/* init_uts_ns.name.nodename: writable data, and nothing more private than that (14) */
+char nodename[65] = "(none)";
+
 struct {
 	u64 words[2];
 } idt[256] __attribute__((aligned(16)));
