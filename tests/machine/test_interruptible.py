@@ -22,11 +22,15 @@ def test_ctrl_c_asks_instead_of_breaking_off() -> None:
     asked: list[int] = []
     interruptible = Interruptible(lambda: asked.append(1))
     before = signal.getsignal(signal.SIGINT)
-    reached = False
-    with pytest.raises(KeyboardInterrupt), interruptible:
+    went_on: list[bool] = []
+
+    def press() -> None:
         signal.raise_signal(signal.SIGINT)
-        reached = True
-    assert (asked, reached) == ([1], True)
+        went_on.append(interruptible.requested)
+
+    with pytest.raises(KeyboardInterrupt), interruptible:
+        press()
+    assert (asked, went_on) == ([1], [True])
     assert signal.getsignal(signal.SIGINT) is before
     with interruptible:
         assert not interruptible.requested, "each entry begins anew"
