@@ -124,15 +124,20 @@ def server(tmp_path: Path, mklab_command: Path) -> Iterator[tuple[subprocess.Pop
 def test_the_lab_is_served_on_the_loopback_address(server: tuple[subprocess.Popen[str], int, Path]) -> None:
     """As a student does without a display: read the printed address, and open it."""
     process, port, log = server
+    listening: set[str] = set()
     printed = None
     while printed is None:  # pytest's own time limit ends this
         assert process.poll() is None, log.read_text()
         time.sleep(0.1)
         printed = re.search(rf"http://127\.0\.0\.1:{port}(/lab/tree/labs/00-\S+\.ipynb)\?token=(\w+)", log.read_text())
+    while not listening:  # it says so a moment before it does
+        time.sleep(0.1)
+        connections = psutil.Process(process.pid).net_connections()
+        listening = {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN and c.laddr.port == port}
     assert urllib.request.urlopen(printed[0], timeout=60).status == 200
     contents = f"http://127.0.0.1:{port}/api/contents/{serve.FIRST_LAB.as_posix()}"
     assert b'"type": "notebook"' in urllib.request.urlopen(f"{contents}?token={printed[2]}", timeout=60).read()
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(contents, timeout=60)
-    listening = [c.laddr.ip for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
-    assert set(listening) == {"127.0.0.1"}
+    connections = psutil.Process(process.pid).net_connections()
+    assert {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}

@@ -10,10 +10,6 @@ from mklab.machine.machine import Machine
 from tests.observed.reference import SPARSE_RAM, boot
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "observed(*ids): the observations of rfc-observed.json that the test shows")
-
-
 @pytest.fixture(scope="session")
 def booted() -> str:
     """The state of the machine once its host is up."""
