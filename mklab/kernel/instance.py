@@ -6,7 +6,7 @@ Nothing is kept here: a :class:`Kernel` is made whenever one is needed.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mklab.errors import KexecError, MklabError, require
+from mklab.errors import KexecError, MklabError, OopsError, require
 from mklab.guest.abi import (
     BOOT_INFO,
     CPU_WORK,
@@ -15,6 +15,7 @@ from mklab.guest.abi import (
     IRQ_STAT,
     MK_MAX_DATA_SIZE,
     MK_PING,
+    MOST_RAM_RANGES,
     NR_CPUS,
     Work,
 )
@@ -64,9 +65,16 @@ class Kernel:
 
     @property
     def memory_map(self) -> list[tuple[int, int]]:
-        """``(start, end)`` of each range that it takes for RAM of its own."""
+        """``(start, end)`` of each range that it takes for RAM of its own.
+
+        Raises:
+            OopsError: somebody has written over their number.
+        """
         info = self.boot_info
-        edges = [info.get("ram", index) for index in range(2 * info.get("nr_ram"))]
+        count = info.get("nr_ram")
+        if count > MOST_RAM_RANGES:
+            raise OopsError(f"the memory map of {self.name} has {count} ranges, and room for {MOST_RAM_RANGES}")
+        edges = [info.get("ram", index) for index in range(2 * count)]
         return list(zip(edges[::2], edges[1::2], strict=True))
 
     @property
@@ -90,6 +98,17 @@ class Kernel:
     def apicid(self, cpu: int) -> int | None:
         """arch_cpu_physical_id of logical CPU ``cpu``, or None: it does not know it."""
         return self.boot_info.get("apicid", cpu) if 0 <= cpu < self.nr_cpu_ids else None
+
+    def physical_id(self, cpu: int) -> int:
+        """The same for a CPU that this kernel knows.
+
+        Raises:
+            OopsError: it knows it no longer; somebody has written over the table of its CPUs.
+        """
+        apicid = self.apicid(cpu)
+        if apicid is None:
+            raise OopsError(f"{self.name} knows no CPU {cpu} any more: its table of CPUs has been written over")
+        return apicid
 
     def index(self, cpu: int) -> int:
         """The machine's index of logical CPU ``cpu``.
@@ -123,15 +142,11 @@ class Kernel:
 
     def cpu_work(self, cpu: int) -> View:
         """What process context asks of logical CPU ``cpu``."""
-        apicid = self.apicid(cpu)
-        assert apicid is not None
-        return CPU_WORK(self.machine.memory, self.symbol("cpu_work") + apicid * CPU_WORK.size)
+        return CPU_WORK(self.machine.memory, self.symbol("cpu_work") + self.physical_id(cpu) * CPU_WORK.size)
 
     def irq_stat(self, cpu: int) -> View:
         """Interrupts that logical CPU ``cpu`` has taken."""
-        apicid = self.apicid(cpu)
-        assert apicid is not None
-        return IRQ_STAT(self.machine.memory, self.symbol("irq_stat") + apicid * IRQ_STAT.size)
+        return IRQ_STAT(self.machine.memory, self.symbol("irq_stat") + self.physical_id(cpu) * IRQ_STAT.size)
 
     def handler_records(self) -> list[dict[str, int]]:
         """What its recording handlers were handed, oldest first: ``context``, ``type``, ``sender_cpu``, ..."""

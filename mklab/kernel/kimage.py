@@ -5,6 +5,7 @@ Nothing here is kept in Python: whoever writes into that memory, a rogue guest t
 
 from collections.abc import Iterator
 
+from mklab.errors import OopsError
 from mklab.kernel.kexec import KEXEC_SEGMENT_MAX, KEXEC_TYPE_CRASH, KEXEC_TYPE_DEFAULT, KEXEC_TYPE_MULTIKERNEL
 from mklab.kernel.layout import HOST_DATA, MEM_MAP
 from mklab.kernel.list_head import ListCorruptionError, ListHead
@@ -163,8 +164,14 @@ class KimageList:
         return (image for image in self if image.get("type") == KEXEC_TYPE_MULTIKERNEL)
 
     def compat_pointer(self, kind: int) -> View | None:
-        """What kexec_image (``kind`` KEXEC_TYPE_DEFAULT) or kexec_crash_image points to."""
+        """What kexec_image (``kind`` KEXEC_TYPE_DEFAULT) or kexec_crash_image points to.
+
+        Raises:
+            OopsError: where no memory is; somebody has written over the pointer.
+        """
         paddr = self.state.get(_POINTERS[kind])
+        if paddr and not self.memory.contains(paddr, KIMAGE.size):
+            raise OopsError(f"{_POINTERS[kind]} points to {paddr:#x}, where there is no memory")
         return self.at(paddr) if paddr else None
 
     def update_compat_pointers(self, image: View | None, kind: int) -> None:

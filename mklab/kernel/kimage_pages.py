@@ -7,7 +7,8 @@ reads the list when the image is started. A multikernel image has none: its segm
 
 from collections.abc import Iterator
 
-from mklab.kernel.kexec import KEXEC_TYPE_CRASH, KEXEC_TYPE_DEFAULT, PAGE_SIZE
+from mklab.errors import OopsError
+from mklab.kernel.kexec import KEXEC_SEGMENT_MAX, KEXEC_TYPE_CRASH, KEXEC_TYPE_DEFAULT, PAGE_SIZE
 from mklab.kernel.kimage import KimageList
 from mklab.kernel.list_head import ListCorruptionError, ListHead
 from mklab.structs import View
@@ -35,9 +36,15 @@ _NO_DEST = -1
 
 
 def destinations(image: View) -> list[tuple[int, int]]:
-    """First address and first address after it of each segment."""
-    found = []
-    for index in range(image.get("nr_segments")):
+    """First address and first address after it of each segment.
+
+    Raises:
+        OopsError: somebody has written over their number.
+    """
+    found, count = [], image.get("nr_segments")
+    if count > KEXEC_SEGMENT_MAX:
+        raise OopsError(f"kimage.nr_segments at {image.address('nr_segments'):#x} is {count}, over {KEXEC_SEGMENT_MAX}")
+    for index in range(count):
         mem, memsz = image.get("segment", 4 * index + 2), image.get("segment", 4 * index + 3)
         found.append((mem, mem + memsz))
     return found

@@ -130,9 +130,11 @@ class MachineKexec(SteppedFunction):
         """From here on the image's memory is its kernel's, for whoever observes it."""
         images = self.host.machine.images
         name = f"kernel {image.get('id')}"
-        known = images.pop(name)
+        # The pointer that led here may have been written over: then this is no image that anybody has loaded.
+        known = images.pop(name, None)
         ranges = [[start, end] for start, end in destinations(image)]
-        self.host.machine.add_image(Image(name, ranges, known.entry, known.symbols))
+        symbols = known.symbols if known is not None else {}
+        self.host.machine.add_image(Image(name, ranges, image.get("start"), symbols))
 
     def _others(self, call: Call) -> list[int]:
         cpus = range(len(self.host.machine.cpus))
@@ -140,8 +142,7 @@ class MachineKexec(SteppedFunction):
 
     def _ask(self, call: Call, cpu: int) -> None:
         leave_word(self.host, cpu)
-        apicid = self.host.apicid(cpu)
-        assert apicid is not None
+        apicid = self.host.physical_id(cpu)
         self.host.icr_write(call.cpu, apicdef.APIC_DM_FIXED | RESCHEDULE_VECTOR, apicid)
 
     def _end_other_calls(self, call: Call) -> None:

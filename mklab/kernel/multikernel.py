@@ -59,8 +59,7 @@ class GuestWork(SteppedFunction):
     def wake(self, call: Call) -> str:
         """The CPU is idle, for this call runs on it: an IPI to itself ends its HLT."""
         kernel = self.kernel(call)
-        apicid = kernel.apicid(call.values["via"])
-        assert apicid is not None
+        apicid = kernel.physical_id(call.values["via"])
         kernel.icr_write(call.cpu, apicdef.APIC_DM_FIXED | RESCHEDULE_VECTOR, apicid)
         call.step = "wait"
         return f"CPU {call.cpu} woken"

@@ -29,6 +29,22 @@ def _trampoline(kernel: Kernel, symbol: str = "x86_trampoline_bsp_start") -> int
     return base + trampoline().symbols[symbol]
 
 
+def _target(kernel: Kernel, cpu: int, function: str) -> int:
+    """The APIC id of logical CPU ``cpu``, as native_kick_ap wants it: known to the kernel, and to the firmware.
+
+    Raises:
+        KexecError: EINVAL, it is neither; the kernel's log says so.
+    """
+    apicid = kernel.apicid(cpu)
+    if apicid is None:
+        kernel.printk(f"smpboot: CPU {cpu} has invalid APIC ID ffff. Aborting bringup")
+        raise KexecError(errno.EINVAL, function, f"this machine has no CPU {cpu}")
+    if all(one.apic_id != apicid for one in kernel.machine.cpus):
+        kernel.printk(f"smpboot: CPU {cpu} APIC ID {apicid:x} is not present. Aborting bringup")
+        raise KexecError(errno.EINVAL, function, f"this machine has no CPU with the APIC id {apicid:#x}")
+    return apicid
+
+
 def leave_word(kernel: Kernel, cpu: int) -> None:
     """Logical CPU ``cpu`` of ``kernel`` finds, when it looks for work, that it is to stop."""
     work = kernel.cpu_work(cpu)
@@ -41,13 +57,12 @@ class Kick(SteppedFunction):
 
     def kick(self, call: Call) -> str:
         """From logical number to APIC id."""
-        cpu = call.values["cpu"]
-        apicid = self.kernel(call).apicid(cpu)
-        if apicid is None:
-            self.host.printk(f"smpboot: CPU {cpu} has invalid APIC ID ffff. Aborting bringup")
+        cpu, start = call.values["cpu"], call.values["start"]
+        try:
+            apicid = _target(self.host, cpu, "multikernel_kick_ap")
+        except KexecError:
             self.host.kexec_unlock()
-            raise KexecError(errno.EINVAL, "multikernel_kick_ap", f"this machine has no CPU {cpu}")
-        start = call.values["start"]
+            raise
         self.host.printk(f"smpboot: ++++++++++++++++++++=_---CPU UP  {cpu}")
         self.host.printk(
             f"smpboot: do_multikernel_boot_cpu(apicid={apicid}, cpu={cpu}, kernel_start_address={start:x})"
@@ -107,9 +122,12 @@ class Kick(SteppedFunction):
         self.kernel(call).machine.out(call.cpu, CMOS_DATA, value)
 
     def _icr(self, call: Call, low: int, next_step: str) -> str:
-        self.kernel(call).icr_write(call.cpu, low, call.values["apicid"])
+        kernel, apicid = self.kernel(call), call.values["apicid"]
+        kernel.icr_write(call.cpu, low, apicid)
         call.step = next_step
-        return f"ICR {call.values['apicid'] << 24:#010x} {low:#06x}"
+        if kernel.machine.apics[call.cpu].mode == "x2apic":
+            return f"ICR {apicid << 32 | low:#018x}"
+        return f"ICR {apicid << 24:#010x} {low:#06x}"
 
 
 class CpuUp(Kick):
@@ -118,11 +136,11 @@ class CpuUp(Kick):
     def check(self, call: Call) -> str:
         """The CPU must exist and be offline."""
         kernel, cpu = self.kernel(call), call.values["cpu"]
-        apicid = kernel.apicid(cpu)
-        if apicid is None:
+        if kernel.apicid(cpu) is None:
             raise KexecError(errno.EINVAL, "cpu_up", f"this machine has no CPU {cpu}")
         if kernel.cpu_online(cpu):
             raise KexecError(errno.EBUSY, "cpu_up", f"CPU {cpu} is online")
+        apicid = _target(kernel, cpu, "cpu_up")
         call.values |= {"start": kernel.symbol("secondary_startup_64"), "apicid": apicid}
         kernel.printk(f"smpboot: Booting Node 0 Processor {cpu} APIC 0x{apicid:x}")
         call.step = "mailbox"
@@ -137,7 +155,7 @@ class CpuUp(Kick):
         """Until the CPU has set its bit; then smpboot_restore_warm_reset_vector."""
         kernel, cpu = self.kernel(call), call.values["cpu"]
         if not kernel.cpu_online(cpu):
-            return self.poll(call, f"CPU {cpu} did not come up")
+            return self.poll(call, f"CPU {cpu} did not come up", errno.EIO)
         self._cmos_write(call, 0)
         kernel.kernel_write(WARM_RESET_VECTOR, bytes(4))
         call.step = ""
@@ -160,10 +178,8 @@ class CpuDown(SteppedFunction):
     def ask(self, call: Call) -> str:
         """Leave word for the CPU, and wake it."""
         kernel, cpu = self.kernel(call), call.values["cpu"]
-        apicid = kernel.apicid(cpu)
-        assert apicid is not None
         leave_word(kernel, cpu)
-        kernel.icr_write(call.cpu, apicdef.APIC_DM_FIXED | RESCHEDULE_VECTOR, apicid)
+        kernel.icr_write(call.cpu, apicdef.APIC_DM_FIXED | RESCHEDULE_VECTOR, kernel.physical_id(cpu))
         call.step = "wait"
         return f"CPU {cpu} asked to play dead"
 

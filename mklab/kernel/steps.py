@@ -1,6 +1,5 @@
 """Kernel functions, advancing in named steps."""
 
-import errno
 from typing import TYPE_CHECKING
 
 from mklab.errors import KexecError
@@ -15,7 +14,8 @@ __all__ = ["SteppedFunction"]
 
 _POLL = 10
 """Microseconds between two looks."""
-_MAX_POLLS = 1000
+_PATIENCE = 9_000
+"""Microseconds after which a wait is said to be one for ever: before whoever waits for the call gives up."""
 
 
 class SteppedFunction:
@@ -44,14 +44,22 @@ class SteppedFunction:
         """The next step comes ``microseconds`` of virtual time later (udelay)."""
         call.wake = self.host.machine.time + microseconds * INSTRUCTIONS_PER_MICROSECOND
 
-    def poll(self, call: Call, failure: str) -> str:
+    def poll(self, call: Call, failure: str, code: int = 0) -> str:
         """The same step again, a little later, while something has not happened yet.
 
+        Args:
+            call: the call.
+            failure: what did not happen.
+            code: with which errno Linux gives up; 0: never, so the call does not return.
+
         Raises:
-            KexecError: EIO, it has been asked too often; ``failure`` says what did not happen.
+            KexecError: it has waited long enough, and ``code`` is not 0.
         """
-        call.values["polls"] = call.values.get("polls", 0) + 1
-        if call.values["polls"] > _MAX_POLLS:
-            raise KexecError(errno.EIO, call.function, failure)
-        self.sleep(call, _POLL)
-        return "not yet"
+        now = self.host.machine.time
+        if now - call.values.setdefault("since", now) < _PATIENCE * INSTRUCTIONS_PER_MICROSECOND:
+            self.sleep(call, _POLL)
+            return "not yet"
+        if code:
+            raise KexecError(code, call.function, failure)
+        call.step, call.reason = "", f"it waits for ever: {failure}"
+        return call.reason

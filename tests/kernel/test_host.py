@@ -1,5 +1,6 @@
 """The host kernel and what its process context does, on the machine."""
 
+import contextlib
 import errno
 import json
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from mklab.errors import KexecError, MklabError
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.kexec import KEXEC_MULTIKERNEL, KexecSegment
 from mklab.kernel.layout import BOOT_PARAMS, TRAMPOLINE_BASE, WARM_RESET_VECTOR
+from mklab.kernel.reboot import LINUX_REBOOT_CMD_KEXEC
 from mklab.machine import state
 from mklab.machine.cpu import CpuState
 from mklab.machine.machine import Machine
@@ -29,6 +31,7 @@ from mklab.trace import (
 )
 
 KERNEL_1, KERNEL_2 = 0x2000000, 0x3000000
+MESSAGE = {"cpu": 0, "data": "", "size": 0, "type": 1, "repeat": 0}
 
 
 @pytest.fixture(scope="module")
@@ -400,6 +403,76 @@ class TestNothingIsLost:
         node.set("list_next", node.address("list_next"))
         with pytest.raises(MklabError, match="runs in a circle through"):
             host.proc_multikernel()
+
+    @pytest.mark.parametrize(
+        ("field", "value", "words"),
+        [
+            ("kexec_image", 1 << 60, "oops: kexec_image points to 0x1000000000000000, where there is no memory"),
+            ("nr_segments", 17, r"oops: kimage\.nr_segments at 0x[0-9a-f]+ is 17, over 16"),
+        ],
+    )
+    def test_a_corrupt_ordinary_image_cannot_be_entered(self, host: Host, field: str, value: int, words: str) -> None:
+        host.kexec_load(KERNEL_1, [KexecSegment(b"", KERNEL_1, 0x1000)], 0)
+        (image,) = host.kimages
+        (host.kimages.state if field == "kexec_image" else image).set(field, value)
+        with pytest.raises(MklabError, match=words):
+            host.reboot(LINUX_REBOOT_CMD_KEXEC)
+
+    def test_nor_does_it_matter_what_its_kernel_is_called(self, host: Host) -> None:
+        """The number is for people: written over, the image is entered all the same, and has a name."""
+        host.kexec_load(KERNEL_1, [KexecSegment(b"\xfa\xf4", KERNEL_1, 0x1000)], 0)
+        next(iter(host.kimages)).set("id", 77)
+        host.reboot(LINUX_REBOOT_CMD_KEXEC)
+        host.settle()
+        assert host.machine.cpus[0].owner == "kernel 77"
+        assert host.machine.images["kernel 77"].entry == KERNEL_1
+
+    def test_a_memory_map_that_was_written_over(self, host: Host) -> None:
+        host.boot_info.set("nr_ram", 9)
+        with pytest.raises(MklabError, match="the memory map of host has 9 ranges, and room for 8"):
+            host.proc_iomem()
+        with pytest.raises(MklabError, match="kexec_load did not return: oops: the memory map of host has 9 ranges"):
+            host.load(minikernel_image(KERNEL_1, 1, [2]))
+
+    @pytest.mark.parametrize("steps", [1, 2])
+    def test_a_table_of_cpus_that_is_written_over_during_a_call(self, host: Host, steps: int) -> None:
+        for function, values in (("cpu_down", {"cpu": 2}), ("multikernel_send_ipi_data", MESSAGE)):
+            call = host.submit(function, values, via=1)
+            for _ in range(steps):
+                host.machine.step()
+            host.boot_info.set("nr_cpu_ids", 1)
+            with contextlib.suppress(MklabError):
+                host.finish(call)
+            assert call.done
+            host.boot_info.set("nr_cpu_ids", 4)
+        self.usable(host)
+
+    def test_a_cpu_that_is_not_where_the_table_says(self, host: Host) -> None:
+        """Bad or absent: -EINVAL, and two lines of smpboot's."""
+        host.cpu_down(2)
+        host.load(minikernel_image(KERNEL_1, 1, [2]))
+        host.boot_info.set("apicid", 77, 2)
+        with pytest.raises(KexecError, match="-EINVAL: this machine has no CPU with the APIC id 0x4d"):
+            host.multikernel_kexec(2)
+        assert printed(host)[-1] == "smpboot: CPU 2 APIC ID 4d is not present. Aborting bringup"
+        assert host.kimages.state.get("kexec_lock") == 0
+        with pytest.raises(KexecError, match="cpu_up: -EINVAL"):
+            host.cpu_up(2)
+        assert printed(host)[-1] == "smpboot: CPU 2 APIC ID 4d is not present. Aborting bringup"
+        assert host.machine.trace.of(Lost) == []
+
+    def test_a_cpu_that_does_not_come_up_or_go_down(self, host: Host) -> None:
+        """Linux gives up waiting for a CPU that comes, with -EIO, and waits for ever for one that goes (f.init)."""
+        host.cpu_down(2)
+        trampoline = host.machine.memory.read_u64(host.symbol("x86_trampoline_bsp_base"))
+        host.machine.poke(trampoline, b"\xfa\xf4")  # cli; hlt
+        with pytest.raises(KexecError, match="cpu_up: -EIO: CPU 2 did not come up"):
+            host.cpu_up(2)
+        host.machine.store(0, 0xFEE00310, 3 << 24)
+        host.machine.store(0, 0xFEE00300, 0x4500)
+        with pytest.raises(MklabError, match="cpu_down did not return: it waits for ever: CPU 3 did not die"):
+            host.cpu_down(3)
+        self.usable(host)
 
     def test_after_a_platform_reset_a_host_must_be_booted(self, host: Host) -> None:
         host.machine.poke(KERNEL_1, bytes.fromhex("0f0b"))  # ud2 ...

@@ -12,7 +12,7 @@ from mklab.kernel.instance import Kernel
 from mklab.kernel.layout import HOST_BASE, HOST_END, SHARED_MEMORY, WINDOW
 from mklab.machine import state
 from mklab.machine.machine import Machine
-from mklab.trace import AbsentAccess, Message, MessageTaken
+from mklab.trace import AbsentAccess, Message, MessageTaken, Step
 
 VECTOR = 0xEA
 
@@ -239,6 +239,8 @@ class TestX2apic:
             (0, 2, b"ping"),
         ]
         assert machine.trace.of(AbsentAccess) == []
+        init = next(step.detail for step in machine.trace.of(Step) if step.step == "init_assert")
+        assert init == "ICR 0x000000c80000c500", "one register of 64 bits"
 
     def test_ids_beyond_the_minikernels_tables_are_refused(self) -> None:
         with pytest.raises(ValueError, match="each of apicids must be 0 to 255"):

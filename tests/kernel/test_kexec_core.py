@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from mklab.errors import KexecError, MklabError
 from mklab.kernel.host import Host, minikernel_image
-from mklab.kernel.kexec import KEXEC_MULTIKERNEL, KEXEC_TYPE_CRASH, KEXEC_TYPE_DEFAULT, KEXEC_TYPE_MULTIKERNEL
+from mklab.kernel.kexec import (
+    KEXEC_MULTIKERNEL,
+    KEXEC_ON_CRASH,
+    KEXEC_TYPE_CRASH,
+    KEXEC_TYPE_DEFAULT,
+    KEXEC_TYPE_MULTIKERNEL,
+    KexecSegment,
+)
 from mklab.kernel.kexec_core import sanity_check_segment_list
 from mklab.kernel.reboot import (
     LINUX_REBOOT_CMD_CAD_OFF,
@@ -82,7 +89,7 @@ sizes = st.tuples(
 ).map(lambda drawn: drawn[2] if drawn[0] == 0 else drawn[1])
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=25)
 @given(
     segments=st.lists(st.tuples(addresses, sizes, st.sampled_from([0, 0, 0, 0, 1, PAGE, 9 * PAGE])), max_size=5),
     kind=st.sampled_from([KEXEC_TYPE_DEFAULT, KEXEC_TYPE_CRASH, KEXEC_TYPE_MULTIKERNEL]),
@@ -349,12 +356,28 @@ class TestTwoImages:
             host.multikernel_kexec(1)
 
 
+SEGMENTS = (
+    [(A, PAGE, 1)],
+    [(0x3000000, PAGE, 1)],
+    [(0x3000000, PAGE, 1), (0x3000000, PAGE, 1)],
+    [(A, PAGE, PAGE + 1)],
+    [(A + 8, PAGE, 1)],
+    [(1 << 40, PAGE, 1)],
+    [(A, PAGE, 1)] * 17,
+)
+"""Good and bad ones; the second is good for a crash image, too."""
+FLAGS = (KEXEC_MULTIKERNEL, 0, KEXEC_ON_CRASH, 0x20)
+
 ACTS = st.one_of(
     st.tuples(st.just("load"), st.integers(0, 3), st.sampled_from([KEXEC_MULTIKERNEL, KEXEC_MULTIKERNEL, 0])),
-    st.tuples(st.just("unload"), st.just(0), st.sampled_from([KEXEC_MULTIKERNEL, 0])),
+    st.tuples(st.just("load segments"), st.integers(0, 3), st.integers(0, len(SEGMENTS) - 1)),
+    st.tuples(st.just("unload"), st.just(0), st.sampled_from([KEXEC_MULTIKERNEL, KEXEC_ON_CRASH, 0])),
     st.tuples(st.just("kick"), st.integers(1, 5), st.just(0)),
     st.tuples(st.just("kick entry"), st.integers(1, 5), st.integers(0, 3)),
     st.tuples(st.just("send"), st.integers(-1, 5), st.sampled_from([0, 5, 257])),
+    st.tuples(st.just("send pfn"), st.integers(-1, 5), st.integers(0, 2**40)),
+    st.tuples(st.just("receive"), st.just(0), st.just(0)),
+    st.tuples(st.just("spawned sends"), st.integers(-1, 5), st.sampled_from([0, 5, 256])),
     st.tuples(st.just("run"), st.integers(1, 20_000), st.just(0)),
     st.tuples(st.just("online"), st.integers(1, 5), st.just(0)),
     st.tuples(st.just("offline"), st.integers(1, 5), st.just(0)),
@@ -368,6 +391,9 @@ def perform(host: Host, act: tuple[str, int, int]) -> None:
         # Not over a kernel that runs: what comes of that is another story (defect 15).
         if not any(cpu.owner == image for cpu in host.machine.cpus for image in names_at(host, window)):
             host.load(minikernel_image(window, number + 1, [1, 2, 3]), other)
+    elif name == "load segments":
+        segments = [KexecSegment(bytes(bufsz), mem, memsz) for mem, memsz, bufsz in SEGMENTS[other]]
+        host.kexec_load(segments[0].mem, segments, FLAGS[number])
     elif name == "unload":
         host.kexec_load(0, [], other)
     elif name == "kick":
@@ -378,6 +404,18 @@ def perform(host: Host, act: tuple[str, int, int]) -> None:
         host.settle(200_000)
     elif name == "send":
         host.multikernel_send_ipi_data(number, b"\x11" * other)
+    elif name == "send pfn":
+        host.mk_send_pfn(number, other)
+    elif name == "receive":
+        host.mk_receive_pfn()
+    elif name == "spawned sends":
+        for cpu in host.machine.cpus:
+            image = host.machine.images[cpu.owner or "host"]
+            # Its logical CPUs are 0 to 2 for the physical 1 to 3.
+            if "cpu_online" in image.symbols and image.name != "host":
+                kernel = host.kernel(image.name)
+                if kernel.cpu_online(cpu.index - 1):
+                    kernel.multikernel_send_ipi_data(number, b"\x22" * other, via=cpu.index - 1)
     elif name == "run":
         host.machine.run(number)
     elif name == "online":
@@ -390,18 +428,30 @@ def names_at(host: Host, window: int) -> list[str]:
     return [image.name for image in host.machine.images.values() if image.entry == window]
 
 
-@settings(deadline=None, max_examples=15)
-@given(acts=st.lists(ACTS, min_size=3, max_size=14))
+@settings(deadline=None, max_examples=25)
+@given(spawned=st.sets(st.integers(1, 3), max_size=2), acts=st.lists(ACTS, min_size=3, max_size=14))
 def test_nothing_but_kexec_errors_and_the_list_stays_one(
-    make_host: Callable[[], Host], acts: list[tuple[str, int, int]]
+    make_host: Callable[[], Host], spawned: set[int], acts: list[tuple[str, int, int]]
 ) -> None:
+    """From a host whose CPUs ``spawned`` run kernels of their own.
+
+    A refusal changes neither the list nor a lock; but a crash image's empties its place (do_kexec_load).
+    """
     host, refusals = make_host(), list[str]()
+    host.kimages.state.set("crashk_start", 0x3000000)
+    host.kimages.state.set("crashk_end", 0x3400000)
+    for cpu in sorted(spawned):
+        host.cpu_down(cpu)
+        perform(host, ("load", cpu, KEXEC_MULTIKERNEL))
+        perform(host, ("kick entry", cpu, cpu))
     for act in acts:
+        before = tables(host)
         try:
             perform(host, act)
         except KexecError as error:
             refusals.append(error.name)
+            assert tables(host) == before or act[:2] == ("load segments", FLAGS.index(KEXEC_ON_CRASH))
         sound(host)
         assert host.machine.stopped is None
         assert host.machine.calls == []
-    assert set(refusals) <= {"EBUSY", "EINVAL"}
+    assert set(refusals) <= {"EBUSY", "EINVAL", "EADDRNOTAVAIL", "ENOMEM"}

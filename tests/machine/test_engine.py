@@ -657,3 +657,15 @@ def test_extended_state_is_plain_data() -> None:
     machine, _ = long_mode("hlt")
     kept: dict[str, Any] = machine.engine.extended(0)
     assert json.loads(json.dumps(kept)) == kept
+
+
+def test_what_looking_at_an_instruction_raises_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instruction that follows itself is looked at by Python, from within the emulator's own frames."""
+
+    def fail(*_: object) -> str:
+        raise RuntimeError("out of order")
+
+    machine, _ = long_mode("1: jmp 1b")
+    monkeypatch.setattr("mklab.machine.engine.engine.how_it_repeats", fail)
+    with pytest.raises(RuntimeError, match="out of order"):
+        machine.run(1000)

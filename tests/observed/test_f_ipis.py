@@ -153,7 +153,7 @@ def test_init_to_a_host_cpu(sender: Host) -> None:
     assert send(sender, Ipi(INIT, 2)) == []
     assert sender.machine.cpus[2].state is CpuState.WAIT_FOR_SIPI
     assert sender.cpu_online(2)
-    with pytest.raises(MklabError, match="cpu_down has not returned"):
+    with pytest.raises(MklabError, match="cpu_down did not return: it waits for ever: CPU 2 did not die"):
         sender.cpu_down(2)
     assert sender.cpu_online(2)
     before = len(console(sender))

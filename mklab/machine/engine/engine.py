@@ -259,9 +259,9 @@ class Engine:
 
     def _on_code(self, _uc: int, address: int, _size: int, _data: int) -> None:
         count = self._count
-        if address == count.last and self._restarted(address):
-            return
         try:
+            if address == count.last and self._restarted(address):
+                return
             if count.asked or not count.left or (count.watch is not None and count.watch(address)):
                 count.asked |= count.left > 0
                 count.refused = True
