@@ -260,6 +260,7 @@ class Engine:
     def _on_code(self, _uc: int, address: int, _size: int, _data: int) -> None:
         count = self._count
         if address == count.last and self._restarted(address):
+            self._mend_flags()
             return
         try:
             if count.asked or not count.left or (count.watch is not None and count.watch(address)):
@@ -318,7 +319,15 @@ class Engine:
 
     def _on_exception(self, _uc: int, vector: int, _data: int) -> None:
         self._count.vector = vector
+        self._mend_flags()
         uclib.uc_emu_stop(self._handle)
+
+    def _mend_flags(self) -> None:
+        """The flags as they were before the instruction that was broken off."""
+        rflags = self._uc.reg_read(x86.UC_X86_REG_RFLAGS)
+        mended = self._layout.flags_of_interrupted(self._save_scratch(), rflags)
+        if mended != rflags:
+            self._uc.reg_write(x86.UC_X86_REG_RFLAGS, mended)
 
     def _fail(self, error: BaseException) -> None:
         """Leave the engine; :meth:`run` raises ``error``. An exception cannot cross the emulator's own frames."""
