@@ -215,7 +215,7 @@ class Engine:
     ) -> Exit:
         """Let ``cpu`` execute up to ``budget`` instructions (at least one).
 
-        It stops before an instruction that :mod:`mklab.machine.instructions` must execute.
+        It stops before an instruction that :mod:`mklab.machine.instructions` must execute, and behind a MOV to CR0.
 
         Args:
             watch: called with the linear address before each instruction; True stops before it.
@@ -290,6 +290,7 @@ class Engine:
         if instruction is None or (instruction.name == "iret" and not self._count.before_iret):
             return False
         if instruction.name == "mov to cr0" and (registers.cpl or not cr0_fault(instruction, registers)):
+            self._count.asked = True  # before the next one: the mode may be another
             return False
         if instruction.name in ("port", "port in dx"):
             port = instruction.operand if instruction.name == "port" else registers.rdx & 0xFFFF
