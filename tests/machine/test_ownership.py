@@ -154,7 +154,12 @@ def test_a_kernel_in_protected_mode_is_not_watched_and_its_modes_are_noted(monke
     machine.trace.events.clear()
     looks = []
     cr0 = machine.engine.cr0
-    monkeypatch.setattr(machine.engine, "cr0", lambda: looks.append(0) or cr0())
+
+    def look() -> int:
+        looks.append(machine.now)
+        return cr0()
+
+    monkeypatch.setattr(machine.engine, "cr0", look)
     machine.run()
     assert [(event.mode, event.time) for event in machine.trace.of(ModeChange)] == [("long", 2013), ("protected", 2016)]
     assert machine.cpus[0].owner == "kernel 1"
