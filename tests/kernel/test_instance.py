@@ -49,7 +49,8 @@ def test_owners(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sender", "target"), [("host", 1), ("host", 2), ("kernel 1", 0), ("kernel 1", 2), ("kernel 2", 1)]
+    ("sender", "target"),
+    [("host", 1), ("host", 2), ("kernel 1", 0), ("kernel 1", 2), ("kernel 2", 0), ("kernel 2", 1)],
 )
 def test_messages_in_any_direction_by_slot_and_icr(host: Host, sender: str, target: int) -> None:
     """rfc-observed l.ipi: past the API, since v1's numbering names only a kernel's own CPUs (defect 29)."""
