@@ -130,9 +130,9 @@ class TestPfn:
         assert kernel.direct_map.read(linear, 16) == host.machine.memory.read(HOST_BASE, 16)
 
     def test_sending_a_number_is_refused_by_name(self, host: Host) -> None:
-        with pytest.raises(KexecError, match="^mk_send_pfn: -EINVAL: the CPU number is out of range"):
+        with pytest.raises(KexecError, match=r"^mk_send_pfn: -EINVAL: the CPU number is out of range"):
             host.mk_send_pfn(64, 1)
-        with pytest.raises(KexecError, match="^mk_receive_pfn: -EINVAL: the message in the slot has another type"):
+        with pytest.raises(KexecError, match=r"^mk_receive_pfn: -EINVAL: the message in the slot has another type"):
             host.mk_receive_pfn()
         for cpu, pfn, name in (("1", 1, "cpu"), (1 << 32, 1, "cpu"), (1, -1, "pfn"), (1, 1.0, "pfn")):
             with pytest.raises(ValueError, match=f"^{name} must be"):
