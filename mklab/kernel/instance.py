@@ -272,6 +272,8 @@ class Kernel:
         Raises:
             KexecError: as :meth:`multikernel_send_ipi_data`.
         """
+        require("cpu", cpu, -(1 << 31), (1 << 31) - 1, " (an int)")
+        require("pfn", pfn, 0, (1 << 64) - 1, " (a u64)")
         self.work(Work.SEND_PFN, [cpu & 0xFFFFFFFF, pfn], via=via)
 
     def mk_receive_pfn(self, *, via: int = 0) -> int:

@@ -4,6 +4,7 @@ Sending and receiving is guest code, on the host's CPUs too (``mklab/guest/minik
 process context adds: asking a CPU to do it, and telling the trace what lay in a slot when it mattered.
 """
 
+import errno
 from typing import TYPE_CHECKING
 
 from mklab.errors import KexecError
@@ -21,6 +22,11 @@ __all__ = ["GuestWork", "MessageObserver", "MultikernelSendIpiData"]
 
 _POINTERS = (Work.REGISTER_HANDLER, Work.RECEIVE_MAP_PAGE)
 """What returns a pointer, which as a signed number looks like an errno where it lies high."""
+_REFUSALS = {
+    Work.SEND_PFN: ("mk_send_pfn", "the CPU number is out of range, or there is no message area"),
+    Work.RECEIVE_PFN: ("mk_receive_pfn", "the message in the slot has another type or size"),
+}
+"""The functions of v1, besides sending data, that return an errno, and why they do."""
 
 
 class GuestWork(SteppedFunction):
@@ -73,12 +79,13 @@ class GuestWork(SteppedFunction):
         call.step, call.result = "", work.get("result")
         call.values |= {"args": [work.get("args", i) for i in range(8)], "data": work.get_bytes("data").hex()}
         if call.result < 0 and call.values.get("work") not in _POINTERS:
-            raise KexecError(-call.result, call.function, self.refusal(call))
+            raise KexecError(-call.result, *self.refusal(call))
         return f"returns {call.result}"
 
-    def refusal(self, call: Call) -> str:
-        """Why the guest code may have refused, in words."""
-        return f"the guest code of {self.kernel(call).name} refuses {self.describe(call)}"
+    def refusal(self, call: Call) -> tuple[str, str]:
+        """Which function has refused, and why, in words."""
+        unknown = call.function, f"the guest code of {self.kernel(call).name} refuses {self.describe(call)}"
+        return _REFUSALS.get(call.values["work"], unknown)
 
 
 class MultikernelSendIpiData(GuestWork):
@@ -97,11 +104,11 @@ class MultikernelSendIpiData(GuestWork):
         """To whom, and what."""
         return f"to CPU {call.values['cpu']}, type {call.values['type']}, {call.values['size']} bytes"
 
-    def refusal(self, call: Call) -> str:
+    def refusal(self, call: Call) -> tuple[str, str]:
         """The two that v1 knows."""
-        if call.result == -12:
-            return "there is no message area: it could not be mapped"
-        return f"cpu {call.values['cpu']} or size {call.values['size']} is out of range"
+        if call.result == -errno.ENOMEM:
+            return call.function, "there is no message area: it could not be mapped"
+        return call.function, f"cpu {call.values['cpu']} or size {call.values['size']} is out of range"
 
 
 class MessageObserver:

@@ -182,6 +182,7 @@ class Board:
             "apics": [apic.state() for apic in self.apics],
             "msrs": [msrs.state() for msrs in self.msrs],
             "ports": self.ports.state(),
+            "debug_exit": self._debug_exit,
             "consoles": {kernel: uart.state() for kernel, uart in self._consoles.items()},
         }
 
@@ -192,6 +193,7 @@ class Board:
         for msrs, values in zip(self.msrs, state["msrs"], strict=True):
             msrs.restore(values)
         self.ports.restore(state["ports"])
+        self._debug_exit = state["debug_exit"]
         self._consoles.clear()
         self._buses.clear()
         for kernel, values in state["consoles"].items():

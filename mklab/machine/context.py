@@ -15,10 +15,11 @@ from mklab.machine.registers import CR0, CR4, EFER, GPRS, RFLAGS, SEGMENTS, Regi
 __all__ = ["ContextLayout"]
 
 _TABLES = ("ldtr", "tr", "gdtr", "idtr")
-_RIP, _HFLAGS, _SEGMENTS, _CR = 128, 176, 184, 424
+_RIP, _CC_SRC, _HFLAGS, _SEGMENTS, _CR = 128, 152, 176, 184, 424
 _SEGMENT = struct.Struct("<I4xQII")
 _BASE = struct.Struct("<16QQ")
 _CRS = struct.Struct("<5Q")
+_ARITHMETIC = RFLAGS.CF | RFLAGS.PF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.SF | RFLAGS.OF
 
 
 class _Hidden:
@@ -114,6 +115,21 @@ class ContextLayout:
         at = self.base + _HFLAGS
         kept = struct.unpack_from("<I", blob, at)[0] & ~_Hidden.KNOWN
         struct.pack_into("<I", blob, at, kept | _hidden_flags(registers))
+
+    def flags_of_interrupted(self, blob: Any, rflags: int) -> int:
+        """RFLAGS where the engine has broken an instruction off: it faulted, or is begun anew.
+
+        The emulator keeps flags as operation, operand and result of the instruction that set them. Where there is a
+        hook before each instruction, it puts the flags themselves in the operand's place before the instruction
+        begins. When it breaks that off, it believes the earlier operation again, and takes the flags for an operand
+        (measured: every break-off finds the flags there).
+
+        Args:
+            blob: the saved context.
+            rflags: what the public interface reads.
+        """
+        operand: int = struct.unpack_from("<Q", blob, self.base + _CC_SRC)[0]
+        return rflags if operand & ~_ARITHMETIC else rflags & ~_ARITHMETIC | operand
 
     def exception(self, blob: Any) -> tuple[int, bool]:
         """``(error code, whether INT n raised it)`` of the last exception; and forget it.

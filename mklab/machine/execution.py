@@ -41,8 +41,9 @@ class Exit:
     Attributes:
         executed: instructions begun; each iteration of a REP counts, and so do its last look at RCX and an instruction
             that faults.
-        reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: the engine's ``stop`` or the watch;
-            ``absent``: an instruction fetch where there is no memory; ``intercept``: ``instruction`` comes next.
+        reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: the engine's ``stop``, the watch, or a
+            MOV to CR0; ``absent``: an instruction fetch where there is no memory; ``intercept``: ``instruction`` comes
+            next.
         vector, error, software: the exception, its error code (0 where it has none), whether INT n raised it.
         last: linear address of the last instruction begun.
         instruction: what the engine does not execute itself.

@@ -8,7 +8,8 @@ DELIVERY_MODES = ("fixed", "lowest", "smi", "reserved", "nmi", "init", "sipi", "
 SHORTHANDS = ("none", "self", "all", "all-but-self")
 
 FIRST_LEGAL_VECTOR = 16
-"""The vectors below are the CPU's own: an APIC neither sends nor accepts them (SDM "Valid Interrupt Vectors")."""
+"""The vectors below are the CPU's own: an APIC that sends or receives one notes an error, and the receiver does not
+accept it (SDM "Valid Interrupt Vectors")."""
 
 
 @dataclass(frozen=True)

@@ -71,12 +71,14 @@ class Observation:
     def watch(self, cpu: Cpu) -> Callable[[int], bool] | None:
         """What the engine shall call with each instruction's linear address; True stops before it."""
         self._page = self._cr0 = -1
+        self.note_mode(cpu, self._engine.registers(cpu.index).mode)
         if self._interrupts.blocked(cpu):
             return self._until_interruptible
         return None if self._settled(cpu) else self._until_settled
 
     def _settled(self, cpu: Cpu) -> bool:
-        return cpu.owner is not None and cpu.mode == "long"
+        # Out of protected mode leads MOV to CR0 only, behind which the engine stops by itself; into it LMSW does, too.
+        return cpu.owner is not None and cpu.mode != "real"
 
     def _until_interruptible(self, address: int) -> bool:
         """Stop where the interrupt that waits can be delivered: hardware looks at every boundary."""

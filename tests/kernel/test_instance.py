@@ -49,7 +49,8 @@ def test_owners(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sender", "target"), [("host", 1), ("host", 2), ("kernel 1", 0), ("kernel 1", 2), ("kernel 2", 1)]
+    ("sender", "target"),
+    [("host", 1), ("host", 2), ("kernel 1", 0), ("kernel 1", 2), ("kernel 2", 0), ("kernel 2", 1)],
 )
 def test_messages_in_any_direction_by_slot_and_icr(host: Host, sender: str, target: int) -> None:
     """rfc-observed l.ipi: past the API, since v1's numbering names only a kernel's own CPUs (defect 29)."""
@@ -127,6 +128,15 @@ class TestPfn:
         assert kernel.mk_receive_pfn() == HOST_BASE >> 12
         linear = kernel.mk_receive_map_page()
         assert kernel.direct_map.read(linear, 16) == host.machine.memory.read(HOST_BASE, 16)
+
+    def test_sending_a_number_is_refused_by_name(self, host: Host) -> None:
+        with pytest.raises(KexecError, match=r"^mk_send_pfn: -EINVAL: the CPU number is out of range"):
+            host.mk_send_pfn(64, 1)
+        with pytest.raises(KexecError, match=r"^mk_receive_pfn: -EINVAL: the message in the slot has another type"):
+            host.mk_receive_pfn()
+        for cpu, pfn, name in (("1", 1, "cpu"), (1 << 32, 1, "cpu"), (1, -1, "pfn"), (1, 1.0, "pfn")):
+            with pytest.raises(ValueError, match=f"^{name} must be"):
+                host.mk_send_pfn(cpu, pfn)  # type: ignore[arg-type]
 
     def test_another_type_or_size_is_einval(self, host: Host) -> None:
         kernel = host.kernel("kernel 1")

@@ -150,13 +150,14 @@ def long_mode(
     handlers: bool = True,
     on_shutdown: str = "reset",
     interrupts: bool = False,
+    debug_exit: bool = False,
 ) -> tuple[Machine, Code]:
     """A machine whose CPU 0 stands in 64-bit mode before ``source``; CPU n, where there is a label ``cpu<n>``, there.
 
     The first GiB is mapped to itself for everybody, in 4 KiB pages below 2 MiB; so is the local APIC. A label
     ``vector_<hex>`` (``handlers``) is that vector's handler, behind an interrupt gate. Every local APIC is enabled.
     """
-    machine = Machine(cpus=cpus, ram=RAM, schedule=schedule, on_shutdown=on_shutdown)
+    machine = Machine(cpus=cpus, ram=RAM, schedule=schedule, on_shutdown=on_shutdown, debug_exit=debug_exit)
     code = load(machine, assemble(source))
     machine.poke(GDT, struct.pack(f"<{len(_DESCRIPTORS)}Q", *_DESCRIPTORS))
     machine.poke(PML4, struct.pack("<Q", PDPT | _TABLE))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mklab.machine.engine import native_cpuid, probe_context
 from mklab.machine.machine import Machine
-from mklab.machine.registers import GPRS, Registers, Segment
+from mklab.machine.registers import GPRS, RFLAGS, Registers, Segment
 from mklab.machine.schedule import RoundRobin
 from mklab.trace import AbsentAccess, Delivered, Fault, Halted
 from tests.machine.guestcode import (
@@ -120,6 +120,45 @@ def test_a_run_in_pieces_is_a_run_in_one_piece(program: list[Piece], budgets: li
             break
     assert pieces.registers(0) == whole.registers(0)
     assert pieces.memory.read(0, RAM) == whole.memory.read(0, RAM)
+
+
+ALU = ["add", "adc", "sub", "sbb", "cmp", "and", "or", "xor", "test", "imul", "bt", "xadd"]
+ONE_OPERAND = ["inc", "dec", "neg", "mul", "shl $1,", "shr $3,", "sar $2,", "rol $1,", "rcr $1,", "popcnt %rsi,"]
+NUMBERS = st.sampled_from([0, 1, 2, 4, 0x44, 0x7FFFFFFFFFFFFFFF, 1 << 63, (1 << 64) - 1]) | st.integers(0, 1 << 63)
+REGISTER = st.sampled_from(["%rax", "%rbx", "%rcx"])
+FLAGGING = st.builds("{} {}, {}".format, st.sampled_from(ALU), REGISTER, REGISTER) | st.builds(
+    "{} {}".format, st.sampled_from(ONE_OPERAND), REGISTER
+)
+BROKEN_OFF = {
+    "a page fault": "movb $1, 0x40000000",
+    "a division by zero": "divq 0xf000(,%r15)",
+    "a descriptor beyond its table": "mov %r14w, %ds",
+    "a breakpoint": "int3",
+    "an undefined instruction": "ud2",
+    "a REP that faults in the middle": "mov $0x3fffff00, %edi; mov $4096, %ecx; rep stosb",
+    "a store into its own block": "movb $0x40, 1f+1(%rip); 1: mov $0x7f, %bh",
+}
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(FLAGGING, min_size=1, max_size=4),
+    st.lists(NUMBERS, min_size=3, max_size=3),
+    st.sampled_from([*BROKEN_OFF]),
+)
+def test_flags_are_kept_where_an_instruction_is_broken_off(before: list[str], numbers: list[int], why: str) -> None:
+    """What its handler is given, or who comes after it, are the flags that PUSHF reads without it."""
+    setting = "; ".join(
+        [f"movabs ${n}, {name}" for n, name in zip(numbers, ("%rax", "%rbx", "%rcx"), strict=True)] + before
+    )
+    handlers = (
+        "hlt; vector_e: vector_d: mov 0x18(%rsp), %rdi; hlt; vector_0: vector_3: vector_6: mov 0x10(%rsp), %rdi; hlt"
+    )
+    plain, _ = long_mode(f"{setting}; pushf; pop %rdi; hlt")
+    broken, _ = long_mode(f"mov $0x7777, %r14d; {setting}; {BROKEN_OFF[why]}; pushf; pop %rdi; {handlers}")
+    plain.run()
+    broken.run()
+    assert hex(broken.registers(0).rdi & ~RFLAGS.RF) == hex(plain.registers(0).rdi)
 
 
 @pytest.mark.parametrize(("count", "executed"), [(0, 1), (1, 2), (5, 6), (300, 301)])

@@ -12,9 +12,11 @@ from mklab.trace import Init, ModeChange, OwnerChange, Sipi
 from tests.machine.guestcode import (
     CODE,
     PAGE_TABLE,
+    PML4,
     assemble,
     load,
     long_mode,
+    protected_registers,
     real_mode_registers,
 )
 
@@ -116,3 +118,49 @@ def test_modes_are_noted_in_order_and_once() -> None:
     machine.run()
     assert [(event.mode, event.time) for event in machine.trace.of(ModeChange)] == [("protected", 4), ("real", 7)]
     assert machine.cpus[0].mode == "real"
+
+
+def test_a_kernel_in_protected_mode_is_not_watched_and_its_modes_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has an owner runs unwatched, up to a MOV to CR0; a loop of 1000 would be looked at 2000 times."""
+    machine, _ = long_mode("hlt")
+    code = assemble(
+        f"""
+        .code32
+        mov $1000, %ecx
+        1: dec %ecx
+        jnz 1b
+        mov ${PML4}, %eax
+        mov %eax, %cr3
+        mov %cr4, %eax
+        or $0x20, %eax
+        mov %eax, %cr4
+        mov $0xc0000080, %ecx
+        rdmsr
+        bts $8, %eax
+        wrmsr
+        mov %cr0, %eax
+        bts $31, %eax
+        mov %eax, %cr0
+        nop
+        btr $31, %eax
+        mov %eax, %cr0
+        hlt
+        """,
+        0x30000,
+    )
+    load(machine, code)
+    machine.add_image(Image("kernel 1", [[0x30000, 0x31000]], 0x30000))
+    machine.patch_registers(0, protected_registers(0x30000))
+    machine.trace.events.clear()
+    looks = []
+    cr0 = machine.engine.cr0
+
+    def look() -> int:
+        looks.append(machine.now)
+        return cr0()
+
+    monkeypatch.setattr(machine.engine, "cr0", look)
+    machine.run()
+    assert [(event.mode, event.time) for event in machine.trace.of(ModeChange)] == [("long", 2013), ("protected", 2016)]
+    assert machine.cpus[0].owner == "kernel 1"
+    assert len(looks) < 10

@@ -251,3 +251,15 @@ def test_the_state_of_another_machine_is_refused(data: dict[str, Any], message: 
         restore(machine, data)
     machine.run()
     assert machine.registers(0).rsi == 7, "it is as it was"
+
+
+def test_the_debug_exit_and_the_other_base_of_gs_are_in_it() -> None:
+    """Cut behind the WRMSR: SWAPGS finds what it wrote, and the device is there."""
+    source = "mov $0xc0000102, %ecx; mov $0x1234, %eax; xor %edx, %edx; wrmsr; nop; swapgs; mov $5, %al; out %al, $0xf4"
+    machine, _ = long_mode(source, debug_exit=True)
+    machine.run(5)
+    saved = json.loads(json.dumps(state(machine)))
+    machine = Machine(1, ram=RAM)
+    restore(machine, saved)
+    stop = machine.run()
+    assert (stop.reason, stop.code, machine.registers(0).gs.base) == ("exit", 11, 0x1234)

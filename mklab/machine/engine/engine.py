@@ -215,7 +215,7 @@ class Engine:
     ) -> Exit:
         """Let ``cpu`` execute up to ``budget`` instructions (at least one).
 
-        It stops before an instruction that :mod:`mklab.machine.instructions` must execute.
+        It stops before an instruction that :mod:`mklab.machine.instructions` must execute, and behind a MOV to CR0.
 
         Args:
             watch: called with the linear address before each instruction; True stops before it.
@@ -261,6 +261,7 @@ class Engine:
         count = self._count
         try:
             if address == count.last and self._restarted(address):
+                self._mend_flags()
                 return
             if count.asked or not count.left or (count.watch is not None and count.watch(address)):
                 count.asked |= count.left > 0
@@ -289,6 +290,7 @@ class Engine:
         if instruction is None or (instruction.name == "iret" and not self._count.before_iret):
             return False
         if instruction.name == "mov to cr0" and (registers.cpl or not cr0_fault(instruction, registers)):
+            self._count.asked = True  # before the next one: the mode may be another
             return False
         if instruction.name in ("port", "port in dx"):
             port = instruction.operand if instruction.name == "port" else registers.rdx & 0xFFFF
@@ -318,7 +320,15 @@ class Engine:
 
     def _on_exception(self, _uc: int, vector: int, _data: int) -> None:
         self._count.vector = vector
+        self._mend_flags()
         uclib.uc_emu_stop(self._handle)
+
+    def _mend_flags(self) -> None:
+        """The flags as they were before the instruction that was broken off."""
+        rflags = self._uc.reg_read(x86.UC_X86_REG_RFLAGS)
+        mended = self._layout.flags_of_interrupted(self._save_scratch(), rflags)
+        if mended != rflags:
+            self._uc.reg_write(x86.UC_X86_REG_RFLAGS, mended)
 
     def _fail(self, error: BaseException) -> None:
         """Leave the engine; :meth:`run` raises ``error``. An exception cannot cross the emulator's own frames."""
