@@ -1,6 +1,7 @@
 """``mklab boot``: one image alone on a machine, its serial port on the terminal."""
 
 import json
+import math
 import os
 import select
 import sys
@@ -38,6 +39,16 @@ class _End:
     code: int | None = None
 
 
+class _Seconds(click.FloatRange):
+    """A number of seconds, which "nan" is not: nothing is later than that."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
 @click.command
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--cpus", type=click.IntRange(1, 255), default=1, show_default=True, help="How many CPUs.")
@@ -52,7 +63,7 @@ class _End:
     metavar="F",
     help="A module of a multiboot image; its name becomes its command line. May be given several times.",
 )
-@click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Stop after so many seconds of real time.")
+@click.option("--timeout", type=_Seconds(0), metavar="S", help="Stop after so many seconds of real time.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end; what the guest says is in it.")
 @click.pass_context
 def boot(

@@ -55,6 +55,11 @@ class TestEnds:
         assert (result.stdout_bytes, result.exit_code) == (b"a b|\xffdisk\0\n", 0)
         assert result.stderr == "mklab boot: halted: every CPU waits and nothing can wake one\n"
 
+    def test_a_command_line_that_is_no_text(self, image: Callable[[bytes], str]) -> None:
+        """As it was typed: Python hands over bytes that are no UTF-8 as surrogates (PEP 383)."""
+        for data, told in ((elf64("told"), b"a\xff|\n"), (multiboot("multiboot_told"), b" a\xff\n")):
+            assert run(image(data), "--cmdline", "a\udcff").stdout_bytes.endswith(told)
+
     def test_shut_down(self, image: Callable[[bytes], str]) -> None:
         result = run(image(multiboot("triple_fault")))
         assert (result.stdout, result.exit_code) == ("\n", 4)
@@ -152,7 +157,9 @@ class TestRefusals:
             f"mklab boot: {file}: {file} is larger than the machine's memory",
         ]
 
-    @pytest.mark.parametrize("option", [["--cpus", "0"], ["--cpus", "256"], ["--timeout", "-1"], []])
+    @pytest.mark.parametrize(
+        "option", [["--cpus", "0"], ["--cpus", "256"], ["--timeout", "-1"], ["--timeout", "nan"], []]
+    )
     def test_usage(self, option: list[str], image: Callable[[bytes], str]) -> None:
         assert run(*([image(multiboot("leave"))] if option else []), *option).exit_code == 2
 

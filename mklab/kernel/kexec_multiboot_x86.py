@@ -295,7 +295,7 @@ def information(where: int, cmdline: str, modules: Sequence[tuple[int, int, str]
 def _string(what: str, text: str) -> bytes:
     if "\0" in text:
         raise ValueError(f"{what} must be without NUL, not {text!r}")
-    return text.encode() + b"\0"
+    return text.encode(errors="surrogateescape") + b"\0"
 
 
 def _memory_sizes(ram: Sequence[E820Range]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ def command_line(cmdline: str, size: int, kept: int, function: str) -> bytes:
     """The command line as it lies behind boot_params, with its final NUL.
 
     Args:
-        cmdline: the text.
+        cmdline: the text; bytes that are no UTF-8 as Python has them (PEP 383).
         size: bytes that the kernel takes, its NUL included.
         kept: bytes of them that kexec keeps for ``elfcorehdr=``, though only a crash kernel's line has it.
         function: the kernel's function that would refuse it.
@@ -35,7 +35,7 @@ def command_line(cmdline: str, size: int, kept: int, function: str) -> bytes:
     """
     if "\0" in cmdline:
         raise ValueError(f"cmdline must be without NUL, not {cmdline!r}")
-    command = cmdline.encode() + b"\0"
+    command = cmdline.encode(errors="surrogateescape") + b"\0"
     if len(command) > size - kept:
         reserve = f", of which kexec keeps {kept} for elfcorehdr=" if kept else ""
         raise KexecError(

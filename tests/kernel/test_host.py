@@ -250,6 +250,14 @@ class TestRefusals:
         with pytest.raises(KexecError, match="no multikernel image is loaded; call kexec_load first"):
             host.multikernel_kexec(2)
 
+    @pytest.mark.usefixtures("unchanged")
+    def test_hotplug_of_cpus_that_are_there_already(self, host: Host) -> None:
+        with pytest.raises(KexecError, match="cpu_up: -EBUSY: CPU 2 is online"):
+            host.cpu_up(2)
+        host.cpu_down(2)
+        with pytest.raises(KexecError, match="cpu_down: -EINVAL: CPU 2 is not online"):
+            host.cpu_down(2)
+
     def test_an_unknown_cpu_with_an_image_loaded(self, host: Host) -> None:
         host.load(minikernel_image(KERNEL_1, 1, [2]))
         with pytest.raises(KexecError, match="-EINVAL: this machine has no CPU 4"):

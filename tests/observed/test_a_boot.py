@@ -6,6 +6,7 @@ from mklab.guest.abi import MK_IPI_DATA, NR_CPUS
 from mklab.kernel.host import Host
 from mklab.kernel.layout import SHARED_MEMORY
 from mklab.kernel.ptdump import ptdump_walk_pgd_level_checkwx, writable_and_executable
+from mklab.machine.paging import walk
 from tests.observed.reference import boot, console, observed, printed, said, text
 
 
@@ -25,8 +26,14 @@ def test_it_is_reserved_twice_the_second_time_far_too_much(host: Host) -> None:
 
 
 @observed("a.cpa")
-def test_the_line_about_a_violation() -> None:
+def test_the_line_about_a_violation(host: Host) -> None:
+    """The guest's line is a fixed one: what it says must hold in its page tables, where the page before has no X."""
     assert said("a.cpa")[0] in console(boot())
+    found = re.search(r"violation: (\w+) -> (\w+) range: 0x(\w+) - 0x\w+ PFN (\w+)", text("a.cpa"))
+    assert found is not None
+    old, new, linear, pfn = (int(number, 16) for number in found.groups())
+    entries = [walk(host.machine.memory, host.machine.registers(0), linear + to).entries[-1] for to in (-4096, 0)]
+    assert [value for _, _, value in entries] == [old | (pfn - 1) << 12, new | pfn << 12]
 
 
 @observed("a.wx")

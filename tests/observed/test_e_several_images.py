@@ -13,6 +13,7 @@ from mklab.kernel.host import Host
 from mklab.kernel.kexec import KexecSegment
 from mklab.kernel.layout import TRAMPOLINE_BASE
 from mklab.machine.schedule import RoundRobin
+from mklab.trace import Fault
 from tests.observed.reference import (
     BASE,
     DATA,
@@ -172,9 +173,16 @@ def test_a_payload_at_5_gib() -> None:
 
 @observed("e.e512")
 def test_an_entry_at_512_gib(host: Host) -> None:
-    """Defect 7."""
+    """Defect 7: what lies at the entry does not matter, the trampoline's own page goes away under it."""
     host.kexec_load(512 << 30, [KexecSegment(b"\xf4", BASE, PAGE)])
     host.cpu_down(1)
     assert outcome(host.multikernel_kexec, 1) == 0
     assert OBSERVED["e.e512"] == "MKLI returns 0; machine resets"
     assert host.machine.run(20_000).reason == "reset"
+    symbols = trampoline().symbols
+    directory = host.machine.memory.read_u64(TRAMPOLINE_BASE + symbols["pgtable"] + 0x2000)
+    assert directory & -PAGE == TRAMPOLINE_BASE + symbols["extra_directory"], "in the place of the first 2 MiB"
+    fault = host.machine.trace.of(Fault)[0]
+    assert fault.vector == 14
+    assert TRAMPOLINE_BASE <= fault.rip < TRAMPOLINE_BASE + PAGE
+    assert TRAMPOLINE_BASE <= fault.cr2 < TRAMPOLINE_BASE + len(trampoline().data)

@@ -79,7 +79,8 @@ def _layouts() -> list[Finding]:
     return [
         Finding(
             f"kernel 1 writes type 77 from CPU 1 for CPU 3 as a 32-bit build would, at offset {slot - SHARED_MEMORY}; "
-            f"CPU 3 reads offset {read.slot - SHARED_MEMORY}: type {read.type} from CPU {read.sender}",
+            f"CPU 3 reads offset {read.slot - SHARED_MEMORY}: type {read.type} from CPU {read.sender}, letters "
+            "of the message",
             read.slot != slot and (read.type, read.sender) != (77, 1),
         ),
         Finding(

@@ -165,7 +165,8 @@ def _trampoline_of_a_child() -> list[Finding]:
         Finding(f"the host's bytes there are {'intact' if intact else 'overwritten'}", not intact),
         Finding(f"without low memory kernel 1 says {line!r}", line.startswith("Kernel panic")),
         Finding(
-            f"a kernel that knows it was spawned would take {none:#x}, and leave the bytes intact",
+            f"a kernel that knows it was spawned would take {f'{none:#x}' if none else 'none'}, and "
+            f"{'leave the bytes as they are' if untouched else 'overwrite them'}",
             none == 0 and untouched,
         ),
     ]

@@ -131,8 +131,8 @@ def _equal_entries() -> list[Finding]:
             f"/proc/multikernel has {len(rows)} rows for kernels {' and '.join(map(str, ids))}: {rows[0]!r}",
             len(rows) == 2 and rows[0] == rows[1] and ids == [1, 2],
         ),
-        Finding(f"asked for {entry:#x}, it finds {found}", found == "kernel 1"),
-        Finding(f"asked for {other:#x}, it finds {distinct}", distinct == "kernel 3"),
+        Finding(f"asked for {entry:#x}, multikernel_kexec_by_entry finds {found}", found == "kernel 1"),
+        Finding(f"asked for {other:#x}, which is another's alone, it finds {distinct}", distinct == "kernel 3"),
     ]
 
 
@@ -187,7 +187,7 @@ def _crash_and_multikernel() -> list[Finding]:
             copied and "oopsed" in inside,
         ),
         Finding(
-            f"the host's log: {panics}; CPU 0 {'runs it' if host.cpu_online(0) else 'has stopped'}",
+            f"the host's log: '{' / '.join(panics)}'; CPU 0 {'runs it' if host.cpu_online(0) else 'has stopped'}",
             len(panics) == 1 and not host.cpu_online(0),
         ),
     ]

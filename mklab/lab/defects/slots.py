@@ -7,7 +7,7 @@ from mklab.guest.abi import MK_IPI_DATA, MULTIKERNEL_VECTOR, NR_CPUS
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.layout import SHARED_MEMORY
 from mklab.lab.defects.defect import Defect, Finding
-from mklab.lab.defects.stage import booted, spawn, window
+from mklab.lab.defects.stage import booted, page_fault, spawn, window, words
 from mklab.machine.schedule import RoundRobin
 from mklab.trace import Fault, MessageTaken
 
@@ -107,18 +107,19 @@ def _saved_data() -> list[Finding]:
     one.submit_by_hand(MULTIKERNEL_VECTOR, 0, slot=0, sender=1, type=401)
     two.submit_by_hand(MULTIKERNEL_VECTOR, 3, slot=3, sender=2, type=403)
     host.settle()
-    taken = [event.type for event in machine.trace.of(MessageTaken) if event.type in (401, 403)]
-    records = [record for record in host.handler_records() if record["type"] in (401, 403)]
+    taken = [(event.cpu, event.type) for event in machine.trace.of(MessageTaken) if event.type in (401, 403)]
+    ran = [record["type"] for record in host.handler_records() if record["type"] in (401, 403)]
     return [
         Finding(
-            f"the log of CPU 0 has the types {logged}, the handler saw {handled}: irq_work reads the slot again",
+            f"the log of CPU 0 has the types {words(logged)}, the handler saw {words(handled)}: irq_work reads "
+            "the slot again",
             logged == [301, 302] and handled == [302, 302],
         ),
         Finding(
-            f"CPUs 0 and 3 take one message each, of types {sorted(taken)}; their common handler ran "
-            f"{len(records)} time(s), for type {[record['type'] for record in records]}: work that is queued already "
-            "is not queued again, and its pointer was changed",
-            sorted(taken) == [401, 403] and len(records) == 1,
+            f"one after the other, {words(f'CPU {cpu} takes type {kind}' for cpu, kind in taken)}; their common "
+            f"handler sees {words(ran)} alone: work that is queued already is not queued again, and its pointer was "
+            "changed",
+            sorted(taken) == [(0, 401), (3, 403)] and ran == [kind for _, kind in taken[1:]],
         ),
     ]
 
@@ -133,8 +134,8 @@ def _every_handler() -> list[Finding]:
     seen = sorted((record["context"], record["type"]) for record in host.handler_records())
     return [
         Finding(
-            f"handlers {[context for context, _ in seen]} are both called, with type {seen[0][1] if seen else '-'}: "
-            "registering names no type",
+            f"handlers {words(context for context, _ in seen)} are both called, with type "
+            f"{seen[0][1] if seen else '-'}: registering names no type",
             seen == [(1, 77), (2, 77)],
         )
     ]
@@ -158,14 +159,14 @@ def _logical_and_physical() -> list[Finding]:
     own = MK_IPI_DATA(memory, _slot(0)).get("type")
     return [
         Finding(
-            f"to CPU 2, APIC id 2: slot {found[2][0]} is written, and it prints '{found[2][1]}'; to CPU 3, APIC id 4: "
-            f"slot {found[3][0]} is written, and it prints '{found[3][1]}'",
+            f"to CPU 2, APIC id 2: slot {words(found[2][0])} is written, and it prints '{found[2][1]}'; to CPU 3, "
+            f"APIC id 4: slot {words(found[3][0])} is written, and it prints '{found[3][1]}'",
             [found[cpu][0] for cpu in (2, 3)] == [[2], [3]]
             and found[2][1].endswith("(physical id 2) from CPU 0 type=72")
             and found[3][1].endswith("(physical id 4) from CPU 0 type=0"),
         ),
         Finding(
-            f"kernel 1 sends type 80 to CPU 0: slot 0 holds type {own}, the host takes {reached} message(s), and "
+            f"kernel 1 sends type 80 to CPU 0: slot 0 holds type {own}, the host takes {reached or 'no'} message, and "
             f"kernel 1 itself prints '{lines[-1] if lines else ''}'",
             own == 80 and reached == 0 and bool(lines) and lines[-1].endswith("(physical id 1) from CPU 0 type=0"),
         ),
@@ -206,8 +207,7 @@ def _unbounded() -> list[Finding]:
             seen[3][0] > size + 4096 and ends[3] == "12800",
         ),
         Finding(
-            "where the area lies at the end of the host's RAM, id 128 reads what is not mapped: "
-            + (f"exception {faults[0].vector} at address {faults[0].cr2:#x}" if faults else "no exception"),
+            "where the area lies at the end of the host's RAM, id 128 reads what is not mapped: " + page_fault(faults),
             bool(faults) and faults[0].vector == 14,
         ),
     ]

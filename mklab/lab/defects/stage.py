@@ -1,16 +1,17 @@
 """What the scenarios have in common: a machine with a booted host, kernels spawned on it, and small payloads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mklab.errors import KexecError, MklabError, require
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.kexec import KexecSegment
 from mklab.kernel.layout import HOST_END, WINDOW
+from mklab.machine.fault import PAGE_FAULT
 from mklab.machine.machine import MAX_X2APIC_CPUS, Machine
 from mklab.machine.memory import Range
 from mklab.machine.schedule import RoundRobin
-from mklab.trace import Printk
+from mklab.trace import Fault, Printk
 
 __all__ = [
     "SPIN",
@@ -21,10 +22,13 @@ __all__ = [
     "kick_code",
     "load_code",
     "outcome",
+    "page_fault",
     "printed",
+    "running",
     "spawn",
     "trampoline_base",
     "window",
+    "words",
 ]
 
 SPIN = "b8000007000f22d8ebfe"
@@ -138,3 +142,23 @@ def printed(host: Host) -> list[str]:
 def held(host: Host, lock: str) -> bool:
     """Whether the host's memory says that ``kexec_lock`` or ``system_transition_mutex`` is held."""
     return bool(host.kimages.state.get(lock))
+
+
+def page_fault(faults: Sequence[Fault]) -> str:
+    """The first of ``faults`` in words."""
+    if not faults:
+        return "no exception"
+    first = faults[0]
+    return f"page fault at {first.cr2:#x}" if first.vector == PAGE_FAULT else f"exception {first.vector}"
+
+
+def running(machine: Machine) -> str:
+    """What runs on the CPUs, in words."""
+    owners = [f"CPU {cpu.index} runs {cpu.owner}" for cpu in machine.cpus if cpu.owner]
+    return ", ".join(owners) or "no CPU runs any kernel"
+
+
+def words(values: Iterable[object]) -> str:
+    """A list in words: ``1, 2 and 3``."""
+    *most, last = [str(value) for value in values] or ["none"]
+    return f"{', '.join(most)} and {last}" if most else last

@@ -14,6 +14,8 @@ from mklab.lab.defects.stage import (
     kick_code,
     load_code,
     outcome,
+    page_fault,
+    running,
     spawn,
     trampoline_base,
     window,
@@ -62,7 +64,10 @@ def _w_and_x() -> list[Finding]:
     return [
         Finding(lines[0], runs == [(linear, size)] and f"{linear:x}" in lines[0]),
         Finding(lines[-1], f"{size // 4096} W+X pages" in lines[-1]),
-        Finding(f"a store to the host's own text: {text}; to the executable page: {page}", text != page == "0"),
+        Finding(
+            f"a store to the host's own text: {text}; to the executable page: it {'succeeds' if page == '0' else page}",
+            text != page == "0",
+        ),
     ]
 
 
@@ -110,7 +115,8 @@ def _beyond_the_pdpt() -> list[Finding]:
     near, near_kick, near_first = _entered_at(5 * _GIB)
     return [
         Finding(
-            f"entry 512 GiB: entry >> 30 is 512, one behind the PDPT; directory 0 begins with {first:#x}",
+            f"entry 512 GiB: entry >> 30 is 512, one behind the PDPT, where directory 0 begins: it has {first:#x} now, "
+            f"the extra directory at {extra:#x}, in the place of the first 2 MiB, and the trampoline in them",
             first & ~0xFFF == extra,
         ),
         Finding(
@@ -118,8 +124,8 @@ def _beyond_the_pdpt() -> list[Finding]:
             kick == "0" and stop is not None and stop.reason == "reset",
         ),
         Finding(
-            f"entry 5 GiB: reboot returns {near_kick}, directory 0 begins with {near_first:#x}, "
-            f"CPU 1 runs {near.machine.cpus[1].owner}",
+            f"entry 5 GiB: reboot returns {near_kick}, directory 0 begins with {near_first:#x}, the first 2 MiB as "
+            f"they are; CPU 1 runs {near.machine.cpus[1].owner or 'nothing'}",
             near_first & ~0xFFF == 0 and near.machine.cpus[1].owner == "kernel 1",
         ),
     ]
@@ -155,10 +161,10 @@ def _one_gib() -> list[Finding]:
         ("an image from 6 GiB - 4096 to 6 GiB + 4096", crossing, 6 * _GIB),
     ):
         faults = [event for event in machine.trace.of(Fault) if event.cpu == 1]
-        seen = f"{faults[0].vector:#x} at {faults[0].cr2:#x}" if faults else "none"
-        end = machine.stopped.reason if machine.stopped else "nothing else"
-        right = bool(faults) and (faults[0].vector, faults[0].cr2, end) == (14, address, "reset")
-        findings.append(Finding(f"{what}: exception {seen}; {end}", right))
+        seen = page_fault(faults)
+        end = "the platform is reset" if machine.stopped else "nothing else happens"
+        right = bool(faults) and (faults[0].vector, faults[0].cr2) == (14, address) and machine.stopped is not None
+        findings.append(Finding(f"{what}: {seen}; {end}", right))
     return findings
 
 
@@ -191,11 +197,10 @@ def _no_idt() -> list[Finding]:
         machine = host.machine
         down = [event for event in machine.trace.of(Shutdown) if event.cpu == 1]
         ended = machine.stopped is not None and machine.stopped.reason == "reset"
-        owners = [cpu.owner for cpu in machine.cpus]
         findings.append(
             Finding(
                 f"{what}: {down[0].why if down else 'no shutdown'}; then "
-                f"{f'a platform reset, and CPUs 0 and 1 run {owners}' if ended else 'nothing'}",
+                f"{f'the platform is reset, and {running(machine)}' if ended else 'nothing'}",
                 bool(down) and ended and limit == 0,
             )
         )

@@ -6,7 +6,7 @@ from mklab.kernel.direct_map import PAGE_OFFSET
 from mklab.kernel.host import Host
 from mklab.kernel.layout import HOST_BASE
 from mklab.lab.defects.defect import Defect, Finding
-from mklab.lab.defects.stage import booted, outcome, spawn
+from mklab.lab.defects.stage import booted, outcome, spawn, words
 from mklab.machine.cpu import CpuState
 from mklab.trace import Accepted, Delivered, IpiSent
 
@@ -50,7 +50,7 @@ def _size_believed() -> list[Finding]:
         host.kernel("kernel 1").send_by_hand(MULTIKERNEL_VECTOR, 0, slot=0, sender=1, type=9, size=size, data=b"abc")
         host.settle()
     sizes = [record["data_size"] for record in host.handler_records()]
-    return [Finding(f"the handler is handed the sizes {sizes}", sizes == [3, (1 << 64) - 1])]
+    return [Finding(f"the handler is handed the sizes {words(sizes)}", sizes == [3, (1 << 64) - 1])]
 
 
 def _no_filter() -> list[Finding]:
@@ -173,8 +173,8 @@ def _raw_pointer() -> list[Finding]:
     right = bool(virt) and host.direct_map.read(virt, 16) == host.machine.memory.read(phys, 16)
     return [
         Finding(
-            f"'{line}': {'so' if right else 'not so'}, and less phys it gives away where all RAM is mapped: "
-            f"{virt - phys:#x}",
+            f"'{line}': "
+            + (f"virt less phys is {virt - phys:#x}, where all RAM is mapped" if virt else "no address is told"),
             right and virt - phys == PAGE_OFFSET,
         )
     ]

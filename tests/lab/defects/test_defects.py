@@ -80,6 +80,8 @@ def test_it_shows(defect: Defect) -> None:
     assert findings
     assert [finding.what for finding in findings if not finding.seen] == []
     assert verdict(defect, findings) == "reproduced"
+    for finding in findings:
+        assert not re.search(r"\bNone\b|\[[\d'\]]|\(s\)|exception (0xe|14)\b", finding.what), "it is told in words"
 
 
 # The same scenarios where v1's defect is mended

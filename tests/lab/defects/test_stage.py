@@ -5,8 +5,9 @@ import errno
 import pytest
 
 from mklab.errors import KexecError, MklabError
-from mklab.lab.defects.stage import SPIN, Starving, booted, kick_code, outcome
+from mklab.lab.defects.stage import SPIN, Starving, booted, kick_code, outcome, page_fault, running, words
 from mklab.machine.schedule import RoundRobin
+from mklab.trace import Fault
 
 
 class TestStarving:
@@ -37,6 +38,20 @@ def test_outcome() -> None:
         raise MklabError("oops")
 
     assert [outcome(lambda: 5), outcome(refuse), outcome(die)] == ["0", "-EBUSY", "oops"]
+
+
+def test_in_words() -> None:
+    assert [words(values) for values in ([], [1], [1, 2], "abc")] == ["none", "1", "1 and 2", "a, b and c"]
+    faults = [Fault(0, 0, 1, vector=vector, error=0, rip=0, cr2=0x1000) for vector in (14, 6)]
+    assert [page_fault(one) for one in ([], faults, faults[1:])] == [
+        "no exception",
+        "page fault at 0x1000",
+        "exception 6",
+    ]
+    machine = booted(2).machine
+    assert running(machine) == "CPU 0 runs host, CPU 1 runs host"
+    machine.power.reset_platform("a test", 0)
+    assert running(machine) == "no CPU runs any kernel"
 
 
 def test_what_spins_is_not_disturbed_by_a_kick() -> None:
