@@ -27,7 +27,7 @@ def test_it_is_reserved_twice_the_second_time_far_too_much(host: Host) -> None:
 
 @observed("a.cpa")
 def test_the_line_about_a_violation(host: Host) -> None:
-    """The guest's line is a fixed one: what it says must hold in its page tables, where the page before has no X."""
+    """What it says must hold in the page tables, where the page before has no X."""
     assert said("a.cpa")[0] in console(boot())
     found = re.search(r"violation: (\w+) -> (\w+) range: 0x(\w+) - 0x\w+ PFN (\w+)", text("a.cpa"))
     assert found is not None

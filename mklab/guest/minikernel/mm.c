@@ -179,23 +179,45 @@ void setup_trampolines_bsp(void)
 	memcpy(__va(mem), x86_trampoline_bsp_start, size);
 }
 
+/* arch/x86/mm/pat/set_memory.c: a page that becomes executable while it may be written is reported, the first time. */
+static void verify_rwx(u64 old, u64 new, u64 linear, u64 pfn)
+{
+	static int reported;
+
+	if (reported || !(new & _PAGE_RW) || new & _PAGE_NX)
+		return;
+	reported = 1;
+	begin_line();
+	put("CPA detected W^X violation: ");
+	put_hex(old & ~ADDRESS);
+	put(" -> ");
+	for (u32 shift = 60; !((new & ~ADDRESS) >> shift) && shift; shift -= 4)	/* %016llx */
+		put("0");
+	put_hex(new & ~ADDRESS);
+	put(" range: 0x");
+	put_hex(linear);
+	put(" - 0x");
+	put_hex(linear + PAGE_SIZE - 1);
+	put(" PFN ");
+	put_hex(pfn);
+	end_line();
+}
+
+static void set_memory_x(u64 linear, u64 pages)
+{
+	for (; pages--; linear += PAGE_SIZE) {
+		u64 *entry = lookup_address(linear, 1), new = *entry & ~_PAGE_NX;
+
+		verify_rwx(*entry, new, linear, (new & ADDRESS) / PAGE_SIZE);
+		*entry = new;
+		__asm__ volatile("invlpg (%0)" : : "r"(linear) : "memory");
+	}
+}
+
 void configure_trampolines_bsp(void)
 {
 	u64 size = (u64)(x86_trampoline_bsp_end - x86_trampoline_bsp_start);
-	u64 first = (u64)__va(x86_trampoline_bsp_base);
 
-	if (!x86_trampoline_bsp_base)
-		return;
-	begin_line();
-	put("CPA detected W^X violation: ");
-	put_hex(__PAGE_KERNEL);
-	put(" -> 0000000000000163 range: 0x");
-	put_hex(first);
-	put(" - 0x");
-	put_hex(first + PAGE_SIZE - 1);
-	put(" PFN ");
-	put_hex(x86_trampoline_bsp_base / PAGE_SIZE);
-	end_line();
-	for (u64 offset = 0; offset < size; offset += PAGE_SIZE)	/* set_memory_x */
-		map_page(first + offset, x86_trampoline_bsp_base + offset, __PAGE_KERNEL & ~_PAGE_NX);
+	if (x86_trampoline_bsp_base)
+		set_memory_x((u64)__va(x86_trampoline_bsp_base), (size + PAGE_SIZE - 1) / PAGE_SIZE);
 }

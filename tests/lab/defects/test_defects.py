@@ -102,7 +102,7 @@ def reserve_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keep_nx(monkeypatch: pytest.MonkeyPatch) -> None:
-    _rebuild(monkeypatch, "mm.c", "__PAGE_KERNEL & ~_PAGE_NX", "__PAGE_KERNEL")
+    _rebuild(monkeypatch, "mm.c", "*entry & ~_PAGE_NX", "*entry")
 
 
 def rebase_esp(monkeypatch: pytest.MonkeyPatch) -> None:
