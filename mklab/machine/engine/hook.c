@@ -358,16 +358,17 @@ static void attend(struct state *s)
 	s->attention = s->fresh || s->asked || s->step || s->watch_place || s->watch_interrupt || s->limit || s->pass;
 }
 
-static int must_ask(struct state *s, const struct tb *t)
+/* What the machine watches for: why to stop before this block, or 0. */
+static enum why watch(struct state *s, const struct tb *t)
 {
 	if (s->watch_place && (t->pc >> 12 != s->page || (t->flags & (HF_PE | HF_LMA)) != s->mode)) {
 		s->page = t->pc >> 12;
 		s->mode = t->flags & (HF_PE | HF_LMA);
-		return 1;
+		return WATCH;
 	}
 	if (!s->watch_interrupt || t->flags & HF_INHIBIT_IRQ)
 		return 0;
-	return s->watch_interrupt == 1 || read_register(s, REG_EFLAGS) & IF;
+	return s->watch_interrupt == 1 || read_register(s, REG_EFLAGS) & IF ? ASKED : 0;
 }
 
 static void run_block(struct state *s, const struct tb *t)
@@ -418,9 +419,12 @@ static __attribute__((noinline)) void consider(struct state *s, const struct tb 
 		step_block(s, t, marked);
 		return;
 	}
-	if (s->left && !s->pass && must_ask(s, t)) {
-		leave(s, WATCH);
-		return;
+	if (s->left && !s->pass) {
+		enum why why = watch(s, t);
+		if (why) {
+			leave(s, why);
+			return;
+		}
 	}
 	if (s->marked > MARKS / 2 || s->translations < 0) {
 		leave(s, s->translations < 0 ? BREATHE : FULL);

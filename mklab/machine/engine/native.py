@@ -137,7 +137,7 @@ class Native:
                     if done == budget:
                         return Exit(done, "budget")
                 elif why == _WATCH:
-                    if place is None or place(state.address):
+                    if place is not None and place(state.address):
                         return Exit(done, "asked")
                 elif why == _INTERCEPT:
                     instruction = self._intercept(state.address, before_iret)
