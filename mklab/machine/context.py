@@ -120,6 +120,10 @@ class ContextLayout:
         kept = struct.unpack_from("<I", blob, at)[0] & ~_Hidden.KNOWN
         struct.pack_into("<I", blob, at, kept | _hidden_flags(registers))
 
+    def inhibit(self, blob: Any) -> None:
+        """Let no interrupt come before the next instruction, as behind STI."""
+        struct.pack_into("<I", blob, self.hflags, struct.unpack_from("<I", blob, self.hflags)[0] | _Hidden.INHIBIT)
+
     def exception(self, blob: Any) -> tuple[int, bool]:
         """``(error code, whether INT n raised it)`` of the last exception; and forget it.
 

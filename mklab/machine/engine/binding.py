@@ -10,7 +10,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from mklab.errors import MklabError
 
-__all__ = ["CPUID_RESULT", "VOID", "TranslatedBlock", "add_hook", "add_native_hook", "blob", "flush_tlb", "map_device", "open_emulator"]
+__all__ = ["CPUID_RESULT", "VOID", "TranslatedBlock", "add_hook", "add_native_hook", "add_place", "blob", "flush_tlb", "map_device", "open_emulator"]
 
 _CPU_MODEL = x86.UC_CPU_X86_NEHALEM
 """Nehalem has no RDRAND, which Unicorn would answer from the real machine: runs would differ."""
@@ -61,6 +61,16 @@ def add_hook(handle: Any, kind: int, callback: Any, *extra: int) -> object:
     if code:
         raise MklabError(f"Unicorn refused a hook of kind {kind}: {unicorn.UcError(code)}")
     return hook, callback
+
+
+def add_place(handle: Any, hook: Any, callback: Any, address: int) -> None:
+    """Let ``callback`` be called before the instruction at a linear address; ``hook`` becomes its handle."""
+    place = ctypes.c_uint64(address)
+    code = uclib.uc_hook_add(
+        handle, ctypes.byref(hook), ctypes.c_int(uc_const.UC_HOOK_CODE), callback, None, place, place
+    )
+    if code:
+        raise MklabError(f"Unicorn refused a hook at {address:#x}: {unicorn.UcError(code)}")
 
 
 def add_native_hook(handle: Any, kind: int, function: Any, data: int) -> None:

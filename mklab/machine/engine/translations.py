@@ -16,8 +16,6 @@ __all__ = ["Translations"]
 
 _SUSPICIOUS = re.compile(b"|".join(re.escape(opcode) for opcode in OPCODES))
 _MOST_PREFIXES = 14
-_MOST = 1 << 20
-"""Places remembered before all is forgotten: a guest that maps its code anew and anew would fill our memory."""
 
 
 class Translations:
@@ -42,8 +40,3 @@ class Translations:
                 self.places.add(linear + start)
                 if not start or code[start - 1] not in PREFIXES:
                     break
-
-    @property
-    def too_many(self) -> bool:
-        """Whether the translations should be dropped, and the places with them."""
-        return len(self.places) > _MOST
