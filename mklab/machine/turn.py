@@ -99,8 +99,7 @@ class Turn:
             leave = self._machine.engine.run(cpu.index, budget, watch, before_iret=cpu.nmi_blocked)
         finally:
             self.running = False
-        # A fetch that faults begins no instruction; time goes on all the same, or a fault that repeats would never end.
-        self._machine.time += leave.executed or int(leave.reason == "exception")
+        self._machine.time += leave.executed
         return leave
 
     def _execute(self, cpu: Cpu, budget: int) -> None:

@@ -69,9 +69,9 @@ sti; inc %eax; cli
 sti; cli; inc %eax
 out %al, $0x80; inc %eax; in $0x61, %al
 rdtsc
-mov %dr6, %esi
+.byte 0x0f, 0x21, 0xf6
 """
-"""Code for every mode; a line is a fragment. Its widths differ from mode to mode."""
+"""Code for every mode; a line is a fragment. Its widths differ from mode to mode; the last line reads DR6."""
 
 LONG = """
 mov %rax, (%rbx); add %r8, 8(%rbx); lock xadd %r9, 0xffc(%rbx); mov 0xff9(%rbx), %rdx
@@ -97,7 +97,7 @@ lea 1f(%rip), %r13; mov $0x12345, %ecx; inc %r8; rdmsr; 1: inc %r9
 lea 1f(%rip), %r13; mov $0x7ff8, %ecx; mov %ecx, %ds; 1: inc %r9
 int $0x40; inc %r8
 inc %r8; int3; inc %r8
-icebp; inc %r8
+.byte 0xf1; inc %r8
 mov $0xc0000080, %ecx; rdmsr; inc %r8; wrmsr
 mov $0xc0000102, %ecx; mov %r8d, %eax; wrmsr; swapgs; rdmsr; swapgs
 mov %cr0, %rcx; inc %r8; mov %rcx, %cr0; inc %r9

@@ -142,8 +142,9 @@ class Counted:
     def _part(self, count: int) -> Exit | None:
         """Execute up to ``count`` instructions; why to leave, or None where there is no reason yet."""
         before, cr2 = self._reg(x86.UC_X86_REG_RIP), self._reg(x86.UC_X86_REG_CR2)
+        rcx = self._reg(x86.UC_X86_REG_RCX)
         executed, error = self._start(count)
-        if count == 1 and self._stands_still(before, error):
+        if count == 1 and self._stands_still(before, rcx, error):
             # A store into its own block: it is begun anew, which the engine counts as well.
             executed, error = min(self._start(2)[0], 1), 0
         if self._is_ahead(error):
@@ -154,10 +155,14 @@ class Counted:
                 if executed >= count:
                     break
                 self._inhibit()
+                before = self._reg(x86.UC_X86_REG_RIP)
                 one, error = self._start(1)
-                if error or self._vector is not None:
-                    break
                 executed += one
+                if not (error or self._vector is not None):
+                    continue
+                if self._reg(x86.UC_X86_REG_RIP) == before or not self._is_ahead(error):
+                    executed += not one and not error  # a fetch that faults takes its time, too
+                    break
         self._done += executed
         if self._error is not None:
             failure, self._error = self._error, None
@@ -190,11 +195,13 @@ class Counted:
         value: int = self._uc.reg_read(name)
         return value
 
-    def _stands_still(self, rip: int, error: int) -> bool:
+    def _stands_still(self, rip: int, rcx: int, error: int) -> bool:
         if error or self._vector is not None or self._halted or self._instruction is not None or self._new:
             return False
         registers = self._registers()
-        return registers.rip == rip and not how_it_repeats(self._memory, registers, registers.linear_rip)
+        if registers.rip != rip or registers.rcx != rcx:
+            return False
+        return how_it_repeats(self._memory, registers, registers.linear_rip) != "branch"
 
     def _is_ahead(self, error: int) -> bool:
         """Whether a fetch may have failed that lies some instructions ahead."""

@@ -611,6 +611,8 @@ EXPORT int run(struct state *s, int64_t left)
 		if ((s->why == PART && !s->part) || (s->why == AGAIN && !s->left))
 			s->why = BUDGET;
 	} while (s->why >= PART);
+	if (s->fetch && s->why == EXCEPTION)
+		s->left--;	/* it takes time, too, or a handler that cannot be fetched would stop the clock */
 	if (error == ERR_INSN_INVALID && inside(s, linear_rip(s)))
 		uncount(s, linear_rip(s), 1);
 	return error << 8 | s->why;
