@@ -15,7 +15,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 from mklab.errors import MklabError
 from mklab.machine.context import ContextLayout
 from mklab.machine.decode import LONGEST_INSTRUCTION, code_at, how_it_repeats
-from mklab.machine.engine.binding import VOID, TranslatedBlock, add_hook, add_place, blob
+from mklab.machine.engine.binding import DEVICE_HOOKS, VOID, TranslatedBlock, add_hook, add_native_hook, blob
 from mklab.machine.engine.translations import Translations
 from mklab.machine.execution import Exit, Watch
 from mklab.machine.instructions import Instruction
@@ -82,12 +82,12 @@ class Counted:
         self._keep = (
             add_hook(self._handle, uc_const.UC_HOOK_INTR, _ON_INTERRUPT(self._on_interrupt)),
             add_hook(self._handle, uc_const.UC_HOOK_EDGE_GENERATED, _ON_BLOCK(self._on_translated)),
-            add_hook(
-                self._handle,
-                uc_const.UC_HOOK_MEM_READ_PROT | uc_const.UC_HOOK_MEM_WRITE_PROT,
-                _ON_ACCESS(lambda *_: True),
-            ),
         )
+        self._on_access = _ON_ACCESS(lambda *_: True)
+
+    def note_device(self, start: int, size: int) -> None:
+        """There is a device at ``[start, start + size)``, on pages without permissions."""
+        add_native_hook(self._handle, DEVICE_HOOKS, self._on_access, 0, start, start + size - 1)
 
     @property
     def executed(self) -> int:
@@ -265,9 +265,9 @@ class Counted:
             self.flush()
         elif self._new:
             for place in self._new:
-                hook = ctypes.c_size_t()
-                add_place(self._handle, hook, self._on_code, place)
-                self._hooks[place] = hook
+                self._hooks[place] = add_native_hook(
+                    self._handle, uc_const.UC_HOOK_CODE, self._on_code, 0, place, place
+                )
             self._uc.ctl_flush_tb()
 
 

@@ -86,6 +86,7 @@ class Engine(Contexts):
 
     def _map_device(self, start: int, size: int, read: Callable[..., int], write: Callable[..., None]) -> None:
         self._keep.append(map_device(self._uc, start, size, self._guarded(read), self._guarded(write)))
+        self._counter.note_device(start, size)
 
     def _hook(self) -> None:
         for kind, function, instruction in (

@@ -9,7 +9,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from mklab.errors import MklabError
 from mklab.machine.context import ContextLayout
-from mklab.machine.engine.binding import VOID, add_native_hook
+from mklab.machine.engine.binding import DEVICE_HOOKS, VOID, add_native_hook
 from mklab.machine.execution import Exit, Watch
 from mklab.machine.instructions import Instruction
 from mklab.machine.layout import APIC_BASE
@@ -84,12 +84,16 @@ class Native:
             (uc_const.UC_HOOK_BLOCK, library.on_block),
             (uc_const.UC_HOOK_EDGE_GENERATED, library.on_edge),
             (uc_const.UC_HOOK_INTR, library.on_interrupt),
-            (uc_const.UC_HOOK_MEM_READ_PROT | uc_const.UC_HOOK_MEM_WRITE_PROT, library.on_device),
         ):
             add_native_hook(uc._uch, kind, function, self._at)
+        self._on_device = library.on_device
         self._end = 0
         self._running = False
         self._error: BaseException | None = None
+
+    def note_device(self, start: int, size: int) -> None:
+        """There is a device at ``[start, start + size)``, on pages without permissions."""
+        add_native_hook(self._uc._uch, DEVICE_HOOKS, self._on_device, self._at, start, start + size - 1)
 
     @property
     def executed(self) -> int:
