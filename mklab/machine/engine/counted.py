@@ -241,6 +241,10 @@ class Counted:
     def _at_place(self, _uc: int, address: int, _size: int, _data: int) -> None:
         try:
             self._instruction = self._intercept(address, self._before_iret)
+            # The engine clears RF behind a block, hardware behind an instruction; PUSHF, a place too, never shows it.
+            flags = self._reg(x86.UC_X86_REG_RFLAGS)
+            if flags & RFLAGS.RF:
+                self._uc.reg_write(x86.UC_X86_REG_RFLAGS, flags & ~RFLAGS.RF)
         except BaseException as error:
             self.fail(error)
         if self._instruction is not None:

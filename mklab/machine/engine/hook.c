@@ -43,6 +43,7 @@ struct tb {
 
 #define TF (1u << 8)
 #define IF (1u << 9)
+#define RF (1u << 16)
 #define VM (1u << 17)
 #define HF_CPL 3u
 #define HF_INHIBIT_IRQ (1u << 3)
@@ -57,7 +58,7 @@ enum { ERR_FETCH_UNMAPPED = 8, ERR_INSN_INVALID = 10, ERR_FETCH_PROT = 14, PROT_
 enum { DEBUG = 1, PAGE_FAULT = 14 };
 
 /* Why run() returns; the same numbers are in native.py. 0: HLT, or an error of the engine's. */
-enum why { BUDGET = 1, ASKED, WATCH, INTERCEPT, EXCEPTION, BREATHE, FULL, LOST, /* not seen outside: */ PART, WRITE, AGAIN, ALONE };
+enum why { BUDGET = 1, ASKED, WATCH, INTERCEPT, EXCEPTION, BREATHE, FULL, LOST, /* not seen outside: */ PART, WRITE, AGAIN, ALONE, CLEAR };
 
 /* What an instruction asks for. */
 enum class {
@@ -415,6 +416,11 @@ static __attribute__((noinline)) void consider(struct state *s, const struct tb 
 		leave(s, ASKED);
 		return;
 	}
+	if (t->flags & RF) {
+		/* The engine clears it behind a block, hardware behind an instruction; PUSHF never shows it. */
+		leave(s, CLEAR);
+		return;
+	}
 	if (s->step) {
 		step_block(s, t, marked);
 		return;
@@ -470,7 +476,7 @@ EXPORT void on_block(void *uc, uint64_t pc, uint32_t size, struct state *s)
 		}
 	}
 	marked = is_marked(s, key_of(t));
-	if (UNLIKELY(s->attention | marked | (t->cflags & CF_COUNT_MASK) | (s->left < t->icount)))
+	if (UNLIKELY(s->attention | marked | (t->cflags & CF_COUNT_MASK) | (t->flags & RF) | (s->left < t->icount)))
 		consider(s, t, marked);
 	else
 		run_block(s, t);
@@ -537,6 +543,12 @@ EXPORT void forget_marks(struct state *s)
 
 /* Running */
 
+static void write_flags(struct state *s, uint32_t clear, uint32_t set)
+{
+	uint64_t flags = (read_register(s, REG_EFLAGS) & ~(uint64_t)clear) | set;
+	s->reg_write(s->uc, REG_EFLAGS, &flags);
+}
+
 static int go(struct state *s)
 {
 	int error;
@@ -550,15 +562,14 @@ static int go(struct state *s)
 /* Up to `part` instructions, one at a time. */
 static int steps(struct state *s)
 {
-	uint64_t dr6 = read_register(s, REG_DR6), flags = read_register(s, REG_EFLAGS) | TF;
+	uint64_t dr6 = read_register(s, REG_DR6);
 	int error;
-	s->reg_write(s->uc, REG_EFLAGS, &flags);
+	write_flags(s, 0, TF);
 	s->step = 1;
 	s->tb = 0;
 	error = go(s);
 	s->step = 0;
-	flags = read_register(s, REG_EFLAGS) & ~(uint64_t)TF;
-	s->reg_write(s->uc, REG_EFLAGS, &flags);
+	write_flags(s, TF, 0);
 	s->reg_write(s->uc, REG_DR6, &dr6);
 	return error;
 }
@@ -603,6 +614,8 @@ EXPORT int run(struct state *s, int64_t left)
 		stepping = s->why == PART;
 		if (s->why == ALONE)
 			inhibit(s);
+		if (s->why == CLEAR)
+			write_flags(s, RF, 0);
 		if (s->why == WRITE) {
 			error = 0;
 			s->limit = 1;

@@ -14,7 +14,8 @@ from mklab.machine.registers import Registers
 
 __all__ = ["Translations"]
 
-_SUSPICIOUS = re.compile(b"|".join(re.escape(opcode) for opcode in OPCODES))
+_PUSHF = b"\x9c"
+_SUSPICIOUS = re.compile(b"|".join(re.escape(opcode) for opcode in (*OPCODES, _PUSHF)))
 _MOST_PREFIXES = 14
 
 
