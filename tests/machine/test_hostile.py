@@ -18,11 +18,9 @@ from mklab.trace import Slice, Trace
 from tests.machine.guestcode import (
     CODE,
     DATA,
-    GDT,
     IDT,
     PAGE_TABLE,
     RAM,
-    STACK,
     assemble,
     gate,
     long_mode,

@@ -10,7 +10,18 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from mklab.errors import MklabError
 
-__all__ = ["CPUID_RESULT", "DEVICE_HOOKS", "VOID", "TranslatedBlock", "add_hook", "add_native_hook", "blob", "flush_tlb", "map_device", "open_emulator"]
+__all__ = [
+    "CPUID_RESULT",
+    "DEVICE_HOOKS",
+    "VOID",
+    "TranslatedBlock",
+    "add_hook",
+    "add_native_hook",
+    "blob",
+    "flush_tlb",
+    "map_device",
+    "open_emulator",
+]
 
 _CPU_MODEL = x86.UC_CPU_X86_NEHALEM
 """Nehalem has no RDRAND, which Unicorn would answer from the real machine: runs would differ."""
@@ -93,10 +104,9 @@ _ON_WRITE = ctypes.CFUNCTYPE(None, VOID, ctypes.c_uint64, ctypes.c_uint, ctypes.
 
 
 def map_device(uc: Any, start: int, size: int, read: Any, write: Any) -> object:
-    """Let accesses to ``[start, start + size)`` call ``read(emulator, offset, size, start)`` and ``write(emulator,
-    offset, size, value, start)``.
+    """Let accesses to ``[start, start + size)`` call ``read`` and ``write``.
 
-    The page has no permissions, so each access runs the hooks for such pages first, and RIP stands on its instruction.
+    They get ``(emulator, offset, size, start)`` and ``(emulator, offset, size, value, start)``. The page has no permissions, so each access runs the hooks for such pages first, and RIP stands on its instruction.
 
     Returns:
         What must be kept as long as the emulator lives.
