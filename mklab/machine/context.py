@@ -10,15 +10,29 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from mklab.machine.registers import CR0, CR4, EFER, GPRS, RFLAGS, SEGMENTS, Registers, Segment
+from mklab.machine.registers import (
+    CR0,
+    CR4,
+    EFER,
+    GPRS,
+    RFLAGS,
+    SEGMENT,
+    SEGMENTS,
+    TABLES,
+    Registers,
+    Segment,
+    digest_of,
+)
 
 __all__ = ["ContextLayout"]
 
-_TABLES = ("ldtr", "tr", "gdtr", "idtr")
 _RIP, _HFLAGS, _SEGMENTS, _CR = 128, 176, 184, 424
-_SEGMENT = struct.Struct("<I4xQII")
 _BASE = struct.Struct("<16QQ")
+_QUAD = struct.Struct("<Q")
 _CRS = struct.Struct("<5Q")
+_FLAGS = 0xF0FF00
+"""Bits of a segment's flags that a program could see."""
+_PROGRAMS = int.from_bytes(SEGMENT.pack(0xFFFF, 2**64 - 1, 2**32 - 1, _FLAGS) * 10, "little")
 
 
 class _Hidden:
@@ -78,9 +92,9 @@ class ContextLayout:
         *general, rip = _BASE.unpack_from(blob, self.base)
         cr = _CRS.unpack_from(blob, self.base + _CR)
         values: dict[str, Any] = dict(zip(GPRS, general, strict=True))
-        for i, name in enumerate((*SEGMENTS, *_TABLES)):
-            selector, base, limit, flags = _SEGMENT.unpack_from(blob, self.base + _SEGMENTS + 24 * i)
-            values[name] = Segment(selector & 0xFFFF, base, limit, flags & 0xF0FF00)
+        for i, name in enumerate((*SEGMENTS, *TABLES)):
+            selector, base, limit, flags = SEGMENT.unpack_from(blob, self.base + _SEGMENTS + 24 * i)
+            values[name] = Segment(selector & 0xFFFF, base, limit, flags & _FLAGS)
         hidden = struct.unpack_from("<I", blob, self.hflags)[0]
         efer = struct.unpack_from("<Q", blob, self.efer)[0]
         return Registers(
@@ -94,6 +108,17 @@ class ContextLayout:
             efer=efer,
             shadow=bool(hidden & _Hidden.INHIBIT),
         )
+
+    def digest(self, blob: Any, rflags: int) -> tuple[str, str]:
+        """Mode and digest of the registers in ``blob``, as :class:`Registers` has them, at a tenth of the cost."""
+        base = self.base
+        segments = int.from_bytes(blob[base + _SEGMENTS : base + _SEGMENTS + 240], "little") & _PROGRAMS
+        cr0, _, cr2, cr3, cr4 = _CRS.unpack_from(blob, base + _CR)
+        (efer,) = _QUAD.unpack_from(blob, self.efer)
+        shadow = blob[base + _HFLAGS] >> 3 & 1
+        mode = "real" if not cr0 & CR0.PE else "long" if efer & EFER.LMA else "protected"
+        control = struct.pack("<7Q", cr0, cr2, cr3, cr4, efer, rflags & ~RFLAGS.RF, shadow)
+        return mode, digest_of(bytes(blob[base : base + 136]), segments.to_bytes(240, "little"), control)
 
     def write(self, blob: Any, registers: Registers) -> None:
         """Store ``registers`` in ``blob``; RFLAGS is left to the public interface.
@@ -109,10 +134,10 @@ class ContextLayout:
     def _write(self, blob: Any, registers: Registers) -> None:
         general = [getattr(registers, name) for name in GPRS]
         _BASE.pack_into(blob, self.base, *general, registers.rip)
-        for i, name in enumerate((*SEGMENTS, *_TABLES)):
+        for i, name in enumerate((*SEGMENTS, *TABLES)):
             segment: Segment = getattr(registers, name)
             fields = (segment.selector, segment.base, segment.limit, segment.flags)
-            _SEGMENT.pack_into(blob, self.base + _SEGMENTS + 24 * i, *fields)
+            SEGMENT.pack_into(blob, self.base + _SEGMENTS + 24 * i, *fields)
         _CRS.pack_into(blob, self.base + _CR, registers.cr0, 0, registers.cr2, registers.cr3, registers.cr4)
         struct.pack_into("<Q", blob, self.efer, registers.efer)
         struct.pack_into("<i", blob, self.old_exception, -1)

@@ -167,8 +167,11 @@ class InterruptBus:
     @property
     def deadline(self) -> int | None:
         """The virtual time at which the next timer of a local APIC interrupts; None where none will."""
-        deadlines = [self._machine.apics[cpu.index].deadline for cpu in self._with_timers()]
-        return min((one for one in deadlines if one is not None), default=None)
+        cpus = self._machine.cpus
+        deadlines = [(apic.deadline, i) for i, apic in enumerate(self._machine.apics) if apic.counting]
+        return min(
+            (at for at, i in deadlines if at is not None and cpus[i].state is not CpuState.SHUTDOWN), default=None
+        )
 
     def tick(self) -> None:
         """Let the timers interrupt whose deadline has come, in the order of the CPUs."""

@@ -212,6 +212,11 @@ class LocalApic:
     # The timer
 
     @property
+    def counting(self) -> bool:
+        """Whether the timer counts."""
+        return self._timer.count is not None
+
+    @property
     def deadline(self) -> int | None:
         """When the timer will interrupt, in virtual time; None where it does not count or its entry is masked."""
         return None if self.lvt[reg.LVT_TIMER] & reg.LVT_MASKED else self._timer.expiry

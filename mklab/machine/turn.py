@@ -49,23 +49,25 @@ class Turn:
             self._perform(call)
             stop, budget = "call", 0
         # Only this CPU's own timer can change while its turn lasts: what it asks of others ends the turn.
-        nearest = self._interrupts.deadline
-        while self._machine.time - start < budget:
+        machine, board, nearest = self._machine, self._machine.board, self._interrupts.deadline
+        apic, last = board.apics[cpu.index], start + budget
+        while machine.time < last:
             self._take_interrupt(cpu)
             if cpu.state is not CpuState.RUNNING:
                 break
-            own = self._machine.apics[cpu.index].deadline
-            end = min(at for at in (start + budget, nearest, own) if at is not None)
-            self._execute(cpu, end - self._machine.time)
-            if self._machine.time >= end:
+            own, end = apic.deadline, last
+            if own is not None or nearest is not None:
+                end = min(at for at in (last, nearest, own) if at is not None)
+            self._execute(cpu, end - machine.time)
+            if machine.time >= end and (own is not None or nearest is not None):
                 self._interrupts.tick()
                 nearest = self._interrupts.deadline
-            if self._machine.board.commands:
+            if board.commands:
                 stop = "ipi"
                 break
             if self._interruptible.requested:
                 stop = "asked"
-            if self._interruptible.requested or self._machine.board.leaving or self._machine.stopped:
+            if self._interruptible.requested or board.leaving or machine.stopped:
                 break
         self.carry_out()
         if self._machine.stopped:
@@ -74,10 +76,10 @@ class Turn:
             stop = "halt"
         elif cpu.state is CpuState.SHUTDOWN:
             stop = "shutdown"
-        registers = self._machine.engine.registers(cpu.index)
-        self._observation.note_mode(cpu, registers.mode)
+        mode, registers = self._machine.engine.digest(cpu.index)
+        self._observation.note_mode(cpu, mode)
         self._machine.emit(
-            Slice, cpu.index, budget=budget, executed=self._machine.time - start, stop=stop, registers=registers.digest
+            Slice, cpu.index, budget=budget, executed=self._machine.time - start, stop=stop, registers=registers
         )
 
     def carry_out(self) -> None:

@@ -47,7 +47,9 @@ def main() -> None:
     """Rebuild ``native/``."""
     NATIVE.mkdir(exist_ok=True)
     for name, data in build_all().items():
-        (NATIVE / name).write_bytes(data)
+        # Not in place: a process may have it mapped.
+        (NATIVE / "new").write_bytes(data)
+        (NATIVE / "new").replace(NATIVE / name)
         print(f"{name}: {len(data)} bytes")
 
 
