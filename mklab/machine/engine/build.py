@@ -17,7 +17,13 @@ SOURCE = Path(__file__).with_name("hook.c")
 _COMPILE = (
     *("-O2", "-g0", "-s", "-std=c11", "-Wall", "-Wextra", "-Werror"),
     *("-shared", "-nostdlib", "-ffreestanding", "-fvisibility=hidden"),
-    *("-fno-stack-protector", "-fno-sanitize=all", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
+    *(
+        "-fomit-frame-pointer",
+        "-fno-stack-protector",
+        "-fno-sanitize=all",
+        "-fno-unwind-tables",
+        "-fno-asynchronous-unwind-tables",
+    ),
 )
 _EXTRA = {"windows": ("-mno-stack-arg-probe",), "macos": ("-Wl,-install_name,mklab-hook",)}
 
