@@ -18,6 +18,7 @@ from mklab.machine.registers import (
     RFLAGS,
     SEGMENT,
     SEGMENTS,
+    SHADOW_BIT,
     TABLES,
     Registers,
     Segment,
@@ -32,7 +33,14 @@ _QUAD = struct.Struct("<Q")
 _CRS = struct.Struct("<5Q")
 _FLAGS = 0xF0FF00
 """Bits of a segment's flags that a program could see."""
-_PROGRAMS = int.from_bytes(SEGMENT.pack(0xFFFF, 2**64 - 1, 2**32 - 1, _FLAGS) * 10, "little")
+_VISIBLE = int.from_bytes(
+    bytes(40).join((b"\xff" * 136, struct.pack("<Q", 1 << SHADOW_BIT)))
+    + SEGMENT.pack(0xFFFF, 2**64 - 1, 2**32 - 1, _FLAGS) * (len(SEGMENTS) + len(TABLES))
+    + b"\xff" * 40,
+    "little",
+)
+"""Bits, from the general registers to CR4, that a program could see."""
+_VISIBLE_SIZE = _CR + 40
 
 
 class _Hidden:
@@ -111,14 +119,10 @@ class ContextLayout:
 
     def digest(self, blob: Any, rflags: int) -> tuple[str, str]:
         """Mode and digest of the registers in ``blob``, as :class:`Registers` has them, at a tenth of the cost."""
-        base = self.base
-        segments = int.from_bytes(blob[base + _SEGMENTS : base + _SEGMENTS + 240], "little") & _PROGRAMS
-        cr0, _, cr2, cr3, cr4 = _CRS.unpack_from(blob, base + _CR)
+        seen = int.from_bytes(blob[self.base : self.base + _VISIBLE_SIZE], "little") & _VISIBLE
         (efer,) = _QUAD.unpack_from(blob, self.efer)
-        shadow = blob[base + _HFLAGS] >> 3 & 1
-        mode = "real" if not cr0 & CR0.PE else "long" if efer & EFER.LMA else "protected"
-        control = struct.pack("<7Q", cr0, cr2, cr3, cr4, efer, rflags & ~RFLAGS.RF, shadow)
-        return mode, digest_of(bytes(blob[base : base + 136]), segments.to_bytes(240, "little"), control)
+        mode = "real" if not blob[self.base + _CR] & CR0.PE else "long" if efer & EFER.LMA else "protected"
+        return mode, digest_of(seen.to_bytes(_VISIBLE_SIZE, "little"), efer, rflags & ~RFLAGS.RF)
 
     def write(self, blob: Any, registers: Registers) -> None:
         """Store ``registers`` in ``blob``; RFLAGS is left to the public interface.

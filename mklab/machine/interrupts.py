@@ -167,11 +167,14 @@ class InterruptBus:
     @property
     def deadline(self) -> int | None:
         """The virtual time at which the next timer of a local APIC interrupts; None where none will."""
-        cpus = self._machine.cpus
-        deadlines = [(apic.deadline, i) for i, apic in enumerate(self._machine.apics) if apic.counting]
-        return min(
-            (at for at, i in deadlines if at is not None and cpus[i].state is not CpuState.SHUTDOWN), default=None
-        )
+        nearest = None
+        for apic, cpu in zip(self._machine.apics, self._machine.cpus, strict=True):
+            if apic.timer.count is None or cpu.state is CpuState.SHUTDOWN:
+                continue
+            deadline = apic.deadline
+            if deadline is not None and (nearest is None or deadline < nearest):
+                nearest = deadline
+        return nearest
 
     def tick(self) -> None:
         """Let the timers interrupt whose deadline has come, in the order of the CPUs."""

@@ -13,6 +13,7 @@ __all__ = [
     "RFLAGS",
     "SEGMENT",
     "SEGMENTS",
+    "SHADOW_BIT",
     "TABLES",
     "Registers",
     "Segment",
@@ -30,12 +31,17 @@ TABLES = ("ldtr", "tr", "gdtr", "idtr")
 """System segments and table registers, in the order of a digest."""
 SEGMENT = struct.Struct("<I4xQII")
 """Selector, base, limit and flags of a segment, as a digest takes them (and as the engine keeps them)."""
-_GENERAL, _CONTROL = struct.Struct("<17Q"), struct.Struct("<7Q")
+SHADOW_BIT = 3
+"""Where the engine keeps the shadow of STI and MOV SS."""
+_GENERAL, _CONTROL = struct.Struct("<17Q40xQ"), struct.Struct("<5Q")
 
 
-def digest_of(general: bytes, segments: bytes, control: bytes) -> str:
-    """The digest of registers from bytes: GPRs and RIP; segments and tables; CR0, CR2 to CR4, EFER, RFLAGS, shadow."""
-    return hashlib.sha256(general + segments + control).hexdigest()[:16]
+def digest_of(registers: bytes, efer: int, rflags: int) -> str:
+    """The digest of registers from bytes, in the order in which the engine keeps them.
+
+    Those are the general registers and RIP, 40 bytes of 0, the shadow, segments and tables, CR0 to CR4.
+    """
+    return hashlib.sha256(registers + b"%x %x" % (efer, rflags)).hexdigest()[:16]
 
 
 class CR0:
@@ -209,9 +215,11 @@ class Registers:
         """A short hash over all of them (16 hex digits), for traces."""
         segments = (getattr(self, name) for name in (*SEGMENTS, *TABLES))
         return digest_of(
-            _GENERAL.pack(*(getattr(self, name) for name in GPRS), self.rip),
-            b"".join(SEGMENT.pack(one.selector, one.base, one.limit, one.flags) for one in segments),
-            _CONTROL.pack(self.cr0, self.cr2, self.cr3, self.cr4, self.efer, self.rflags, self.shadow),
+            _GENERAL.pack(*(getattr(self, name) for name in GPRS), self.rip, self.shadow << SHADOW_BIT)
+            + b"".join(SEGMENT.pack(one.selector, one.base, one.limit, one.flags) for one in segments)
+            + _CONTROL.pack(self.cr0, 0, self.cr2, self.cr3, self.cr4),
+            self.efer,
+            self.rflags,
         )
 
     def to_dict(self) -> dict[str, Any]:

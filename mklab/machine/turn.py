@@ -41,16 +41,17 @@ class Turn:
 
     def take(self, cpu: Cpu, budget: int) -> None:
         """Let ``cpu`` run for up to ``budget`` instructions, or perform one step of a call that is ready on it."""
-        self._machine.current = cpu.index
-        self._machine.engine.begin(cpu.index)
-        start, stop = self._machine.time, "budget"
-        call = self._machine.ready_call(cpu)
-        if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None and call is not None:
-            self._perform(call)
-            stop, budget = "call", 0
+        machine, board, engine = self._machine, self._machine.board, self._machine.engine
+        machine.current = cpu.index
+        engine.begin(cpu.index)
+        start, stop = machine.time, "budget"
+        if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None:
+            call = machine.ready_call(cpu)
+            if call is not None:
+                self._perform(call)
+                stop, budget = "call", 0
         # Only this CPU's own timer can change while its turn lasts: what it asks of others ends the turn.
-        machine, board, nearest = self._machine, self._machine.board, self._interrupts.deadline
-        apic, last = board.apics[cpu.index], start + budget
+        nearest, apic, last = self._interrupts.deadline, board.apics[cpu.index], start + budget
         while machine.time < last:
             self._take_interrupt(cpu)
             if cpu.state is not CpuState.RUNNING:
@@ -70,17 +71,15 @@ class Turn:
             if self._interruptible.requested or board.leaving or machine.stopped:
                 break
         self.carry_out()
-        if self._machine.stopped:
-            stop = "exit" if self._machine.stopped.reason == "exit" else "reset"
+        if machine.stopped:
+            stop = "exit" if machine.stopped.reason == "exit" else "reset"
         elif cpu.state is CpuState.HALTED and stop == "budget":
             stop = "halt"
         elif cpu.state is CpuState.SHUTDOWN:
             stop = "shutdown"
-        mode, registers = self._machine.engine.digest(cpu.index)
+        mode, registers = engine.digest(cpu.index)
         self._observation.note_mode(cpu, mode)
-        self._machine.emit(
-            Slice, cpu.index, budget=budget, executed=self._machine.time - start, stop=stop, registers=registers
-        )
+        machine.emit(Slice, cpu.index, budget=budget, executed=machine.time - start, stop=stop, registers=registers)
 
     def carry_out(self) -> None:
         """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""
