@@ -70,7 +70,8 @@ class Turn:
                 stop = "asked"
             if self._interruptible.requested or board.leaving or machine.stopped:
                 break
-        self.carry_out()
+        if board.commands or board.leaving:
+            self.carry_out()
         if machine.stopped:
             stop = "exit" if machine.stopped.reason == "exit" else "reset"
         elif cpu.state is CpuState.HALTED and stop == "budget":
@@ -79,7 +80,9 @@ class Turn:
             stop = "shutdown"
         mode, registers = engine.digest(cpu.index)
         self._observation.note_mode(cpu, mode)
-        machine.emit(Slice, cpu.index, budget=budget, executed=machine.time - start, stop=stop, registers=registers)
+        # Most of all events are slices; so without the ways that take any event.
+        trace, time = machine.trace, machine.time
+        trace.append(Slice(trace.count, time, cpu.index, budget, time - start, stop, registers))
 
     def carry_out(self) -> None:
         """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""
@@ -105,6 +108,8 @@ class Turn:
 
     def _execute(self, cpu: Cpu, budget: int) -> None:
         leave = self._run(cpu, budget, self._observation.watch(cpu))
+        if leave.reason == "budget":
+            return
         if leave.instruction is not None and leave.instruction.name == "iret":
             # It unblocks NMIs even where it faults (SDM "Handling Multiple NMIs"); one that waits comes after it.
             cpu.nmi_blocked = False
