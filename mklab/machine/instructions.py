@@ -48,8 +48,8 @@ class Instruction:
 
     Attributes:
         name: ``rdmsr``, ``wrmsr``, ``syscall``, ``sysret``, ``sysenter``, ``sysexit``, ``icebp``, ``iret``,
-            ``mov from cr8``, ``mov to cr8``, ``mov to cr0``, ``port`` or ``port in dx`` (IN, OUT, INS,
-            OUTS).
+            ``mov from cr8``, ``mov to cr8``, ``mov to cr0`` (which faults), ``mode change`` (a MOV to CR0
+            that does not, for the engine to execute), ``port`` or ``port in dx`` (IN, OUT, INS, OUTS).
         length: bytes, with the prefixes.
         wide: REX.W: 64-bit operands.
         operand: the general register of a MOV, by number; a port's number.

@@ -239,7 +239,8 @@ class Machine:
 
     def _advance(self, left: int | None) -> bool:
         """Let the schedule's choice run once; False where no CPU can."""
-        runnable = [cpu.index for cpu in self.cpus if self._runnable(cpu)]
+        running = CpuState.RUNNING
+        runnable = [cpu.index for cpu in self.cpus if cpu.state is running or self._runnable(cpu)]
         if not runnable:
             return self._skip()
         index, budget = self.schedule.choose(runnable)

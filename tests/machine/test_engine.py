@@ -699,12 +699,12 @@ def test_extended_state_is_plain_data() -> None:
 
 
 def test_what_looking_at_an_instruction_raises_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An instruction that follows itself is looked at by Python, from within the emulator's own frames."""
+    """What may have to be intercepted is looked at by Python, in the fallback within the emulator's own frames."""
 
     def fail(*_: object) -> str:
         raise RuntimeError("out of order")
 
-    machine, _ = long_mode("1: jmp 1b")
-    monkeypatch.setattr("mklab.machine.engine.engine.how_it_repeats", fail)
+    machine, _ = long_mode("1: rdmsr; jmp 1b")
+    monkeypatch.setattr("mklab.machine.engine.engine.decode", fail)
     with pytest.raises(RuntimeError, match="out of order"):
         machine.run(1000)

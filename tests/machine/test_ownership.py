@@ -6,7 +6,7 @@ import pytest
 
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine
-from mklab.machine.ownership import Image
+from mklab.machine.ownership import Image, Observation
 from mklab.machine.schedule import RoundRobin
 from mklab.trace import Init, ModeChange, OwnerChange, Sipi
 from tests.machine.guestcode import (
@@ -120,8 +120,10 @@ def test_modes_are_noted_in_order_and_once() -> None:
     assert machine.cpus[0].mode == "real"
 
 
-def test_a_kernel_in_protected_mode_is_not_watched_and_its_modes_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has an owner runs unwatched, up to a MOV to CR0; a loop of 1000 would be looked at 2000 times."""
+def test_a_kernel_in_protected_mode_is_not_watched_and_its_modes_are_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever has an owner runs unwatched, up to a MOV to CR0; in a loop of 1000, too."""
     machine, _ = long_mode("hlt")
     code = assemble(
         f"""
@@ -153,13 +155,13 @@ def test_a_kernel_in_protected_mode_is_not_watched_and_its_modes_are_noted(monke
     machine.patch_registers(0, protected_registers(0x30000))
     machine.trace.events.clear()
     looks = []
-    cr0 = machine.engine.cr0
+    look = Observation._look
 
-    def look() -> int:
-        looks.append(machine.now)
-        return cr0()
+    def counted(observation: Observation, address: int) -> bool:
+        looks.append(address)
+        return look(observation, address)
 
-    monkeypatch.setattr(machine.engine, "cr0", look)
+    monkeypatch.setattr(Observation, "_look", counted)
     machine.run()
     assert [(event.mode, event.time) for event in machine.trace.of(ModeChange)] == [("long", 2013), ("protected", 2016)]
     assert machine.cpus[0].owner == "kernel 1"
