@@ -68,7 +68,7 @@ class Engine(Contexts):
         uclib.uc_context_restore(self._handle, before._context)
         self._map()
         self._unpaged = self._make_unpaged()
-        self._contexts = [uc.context_save() for _ in range(cpus)]
+        self._make_cpus(cpus)
 
     # Construction
 
