@@ -186,6 +186,8 @@ class Engine(Contexts):
         return instruction
 
     def _written(self, start: int, end: int) -> None:
+        if self._stale and self._stale[-1][0] == end:
+            end = self._stale.pop()[1]  # a stack that grows down
         self._stale.append((start, end))
 
     def _drop_stale(self) -> None:
