@@ -45,6 +45,7 @@ class _Range:
         self._ram = np.frombuffer(buffer, np.uint64).reshape(-1, _WORDS)
         self._shadow = np.frombuffer(mmap(-1, len(buffer)), np.uint64).reshape(-1, _WORDS)
         self._resident = np.ones(len(self._ram), np.uint8)
+        self._room = np.empty((2, _CHUNK, _WORDS), np.uint64)
 
     def scan(self, sparse: bool) -> NDArray[np.int64]:
         if sparse:
@@ -55,12 +56,16 @@ class _Range:
 
     def _changed(self, pages: NDArray[np.int64]) -> NDArray[np.int64]:
         first, last = int(pages[0]), int(pages[-1])
-        # A slice is not copied; an array of places is.
-        where = slice(first, last + 1) if last - first < len(pages) else pages
-        differs = self._ram[where] != self._shadow[where]
+        if last - first < len(pages):
+            ram, shadow = self._ram[first : last + 1], self._shadow[first : last + 1]
+        else:
+            ram, shadow = self._room[:, : len(pages)]
+            np.take(self._ram, pages, axis=0, out=ram, mode="clip")
+            np.take(self._shadow, pages, axis=0, out=shadow, mode="clip")
+        differs = ram != shadow
         if not differs.any():
             return pages[:0]
-        changed = pages[differs.any(axis=1)]
+        changed: NDArray[np.int64] = pages[differs.any(axis=1)]
         self._shadow[changed] = self._ram[changed]
         return changed
 
