@@ -27,6 +27,7 @@ class PhysicalMemory:
     Attributes:
         ranges: the ranges of RAM, ascending.
         on_write: called with ``(start, end)`` after each write from Python.
+        before_write: called with the address and the bytes before each write from Python.
 
     Raises:
         ValueError: a range is not page aligned, overlaps another one or the local APIC's page, or lies outside the
@@ -36,6 +37,7 @@ class PhysicalMemory:
     def __init__(self, ranges: Iterable[Range]) -> None:
         self.ranges = sorted(ranges)
         self.on_write: Callable[[int, int], None] = _nobody_listens
+        self.before_write: Callable[[int, bytes], None] = _nobody_listens
         self._buffers: list[tuple[int, int, mmap.mmap]] = []
         end = 0
         if not self.ranges:
@@ -92,8 +94,9 @@ class PhysicalMemory:
             ValueError: not all of it is RAM; nothing is written then.
         """
         offset, buffer = self._find(paddr, len(data))
-        buffer[offset : offset + len(data)] = data
         if data:
+            self.before_write(paddr, data)
+            buffer[offset : offset + len(data)] = data
             self.on_write(paddr, paddr + len(data))
 
     def read_u64(self, paddr: int) -> int:
@@ -130,5 +133,5 @@ class PhysicalMemory:
             self.on_write(start, end)
 
 
-def _nobody_listens(_start: int, _end: int) -> None:
-    """No engine has mapped the memory yet."""
+def _nobody_listens(_paddr: int, _what: object) -> None:
+    """No machine has the memory yet."""
