@@ -195,6 +195,11 @@ class Machine:
         self.journal("schedule", {"schedule": copy.deepcopy(schedule.state())})
         self._schedule = schedule
 
+    def restore_schedule(self, schedule: Schedule, state: dict[str, Any]) -> None:
+        """Let ``schedule`` go on from ``state``, as it was when that was taken: no act from outside."""
+        self._schedule = schedule
+        schedule.restore(state)
+
     def install(self, name: str, functions: dict[str, KernelFunction], observers: dict[str, Observer]) -> None:
         """Make a kernel's functions and observers known; ``name`` says in the journal who has done it.
 

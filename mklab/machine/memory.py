@@ -70,7 +70,12 @@ class PhysicalMemory:
         """True where all of ``[paddr, paddr + size)`` is RAM of one range."""
         return any(start <= paddr and paddr + size <= end for start, end, _ in self._buffers)
 
-    def _find(self, paddr: int, size: int) -> tuple[int, mmap.mmap]:
+    def find(self, paddr: int, size: int) -> tuple[int, mmap.mmap]:
+        """Where ``[paddr, paddr + size)`` lies: the offset in the bytes of its range, and those bytes.
+
+        Raises:
+            ValueError: not all of it is RAM.
+        """
         if size < 0:
             raise ValueError(f"size must be 0 or more bytes, not {size!r}")
         for start, end, buffer in self._buffers:
@@ -84,7 +89,7 @@ class PhysicalMemory:
         Raises:
             ValueError: not all of them are RAM.
         """
-        offset, buffer = self._find(paddr, size)
+        offset, buffer = self.find(paddr, size)
         return buffer[offset : offset + size]
 
     def write(self, paddr: int, data: bytes) -> None:
@@ -93,7 +98,7 @@ class PhysicalMemory:
         Raises:
             ValueError: not all of it is RAM; nothing is written then.
         """
-        offset, buffer = self._find(paddr, len(data))
+        offset, buffer = self.find(paddr, len(data))
         if data:
             self.before_write(paddr, data)
             buffer[offset : offset + len(data)] = data

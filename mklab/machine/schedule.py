@@ -131,8 +131,8 @@ class Scripted:
 
     def state(self) -> dict[str, Any]:
         """The script, and how far it was followed."""
-        choices, afterwards = [list(one) for one in self.choices], self._afterwards.state()
-        return {"kind": "Scripted", "choices": choices, "made": self.made, "afterwards": afterwards}
+        afterwards = self._afterwards.state()
+        return {"kind": "Scripted", "choices": self.choices, "made": self.made, "afterwards": afterwards}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mklab.machine.memory import PAGE
 
-__all__ = ["Comparison"]
+__all__ = ["Comparison", "touched"]
 
 _WORDS = PAGE // 8
 _CHUNK = 64
@@ -68,6 +68,17 @@ class _Range:
         changed: NDArray[np.int64] = pages[differs.any(axis=1)]
         self._shadow[changed] = self._ram[changed]
         return changed
+
+
+def touched(buffer: mmap) -> list[int]:
+    """Numbers of the pages of ``buffer`` that hold something other than zeros."""
+    ram = np.frombuffer(buffer, np.uint64).reshape(-1, _WORDS)
+    resident = np.ones(len(ram), np.uint8)
+    if _never_swaps():
+        _mincore(ram, resident)
+    pages = np.flatnonzero(resident & 1)
+    chunks = (pages[at : at + _CHUNK] for at in range(0, len(pages), _CHUNK))
+    return [int(page) for chunk in chunks for page in chunk[ram[chunk].any(axis=1)]]
 
 
 def _never_swaps() -> bool:
