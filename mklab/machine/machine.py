@@ -4,9 +4,9 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from mklab.errors import require
+from mklab.errors import MklabError, require
 from mklab.machine import lapic
 from mklab.machine.board import Board
 from mklab.machine.cpu import Cpu, CpuState
@@ -40,6 +40,19 @@ MOST_EVENTS = 500_000
 """Events of one run: a guest that does nothing but cause some would fill the memory of the notebook's process."""
 
 
+class Timeline(Protocol):
+    """What the machine asks of its timeline."""
+
+    def between_slices(self) -> None:
+        """A slice is over, or one begins."""
+
+    def back(self, n: int, unit: str) -> None:
+        """Undo."""
+
+    def seek(self, event: int) -> None:
+        """Go to an event."""
+
+
 @dataclass(frozen=True)
 class Stop:
     """Why :meth:`Machine.run` returned.
@@ -47,7 +60,8 @@ class Stop:
     Attributes:
         reason: ``until``: the predicate held; ``idle``: every CPU waits and nothing can wake one; ``budget``: the
             instructions allowed were used; ``events``: too many events; ``shutdown``: the last running CPU shut down;
-            ``reset``: the platform was reset; ``exit``: a CPU wrote to the debug exit.
+            ``reset``: the platform was reset; ``exit``: a CPU wrote to the debug exit; ``breakpoint``, ``watchpoint``:
+            a timeline was asked to stop there.
         cpu: the CPU concerned, or None.
         detail: what happened and where, in words.
         code: for ``exit``, the exit code that QEMU would end with: twice the value, plus 1.
@@ -79,6 +93,7 @@ class Machine:
         functions: kernel functions by name.
         observers: called with ``("sent" or "delivered", target, vector, sender or None)`` for IPIs; they hold no state.
         installed: who has made functions and observers known.
+        timeline: what goes back in time with it, where somebody has made one.
 
     Raises:
         ValueError: an argument is out of range.
@@ -121,6 +136,7 @@ class Machine:
         self.functions: dict[str, KernelFunction] = {}
         self.observers: dict[str, Observer] = {}
         self.installed: list[str] = []
+        self.timeline: Timeline | None = None
         self.stopped: Stop | None = None
         self._interrupts = InterruptBus(self)
         self.board = Board(self, debug_exit)
@@ -288,6 +304,26 @@ class Machine:
         """Record an event now."""
         self.trace.emit(kind, self.now, cpu, **values)
 
+    # Going back
+
+    def back(self, n: int = 1, unit: str = "instruction") -> None:
+        """Undo the last ``n`` instructions, events or slices; see :class:`mklab.timeline.timeline.Timeline`.
+
+        Raises:
+            MklabError: this machine has no timeline.
+        """
+        self._timeline.back(n, unit)
+
+    def seek(self, event: int) -> None:
+        """Go to the moment just after the event with that number; as :meth:`back`."""
+        self._timeline.seek(event)
+
+    @property
+    def _timeline(self) -> Timeline:
+        if self.timeline is None:
+            raise MklabError("this machine has no timeline; make one before it runs: Timeline(machine)")
+        return self.timeline
+
     # Running
 
     def run(self, budget: int = 5_000_000, until: Callable[["Machine"], bool] | None = None) -> Stop:
@@ -301,6 +337,8 @@ class Machine:
         most = self.trace.count + MOST_EVENTS
         with self.interruptible:
             while True:
+                if self.timeline is not None:
+                    self.timeline.between_slices()
                 if self.stopped:
                     return self.stopped
                 if until is not None and until(self):
@@ -317,6 +355,8 @@ class Machine:
     def step(self) -> Stop | None:
         """Run one slice, or one step of a call; None where there is more to run. Ctrl-C acts as in :meth:`run`."""
         with self.interruptible:
+            if self.timeline is not None:
+                self.timeline.between_slices()
             advanced = not self.stopped and self.advance()
         return None if advanced else self.stopped or self._nothing_runs()
 
@@ -334,7 +374,7 @@ class Machine:
         Raises:
             ValueError: the CPU chosen cannot run, or its budget is not positive.
         """
-        runnable = [cpu.index for cpu in self.cpus if self._runnable(cpu)]
+        runnable = self.runnable
         with self._from_inside():
             if not runnable:
                 return self._skip()
@@ -360,6 +400,11 @@ class Machine:
         self.time = max(self.time, min(wakes if deadline is None else [*wakes, deadline]))
         self._interrupts.tick()
         return True
+
+    @property
+    def runnable(self) -> list[int]:
+        """The CPUs among which the schedule can choose now."""
+        return [cpu.index for cpu in self.cpus if self._runnable(cpu)]
 
     def _runnable(self, cpu: Cpu) -> bool:
         if cpu.state is CpuState.RUNNING:

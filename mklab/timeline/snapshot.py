@@ -30,7 +30,7 @@ class _Node:
 
     def __init__(self, parent: "_Node | None", count: int, events: list[Event], pages: list[int]) -> None:
         self.parent = parent
-        self.depth = 0 if parent is None else parent.depth + 1
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.count = count
         self.events = events
         self.pages = pages
@@ -94,8 +94,8 @@ class _Plain:
         machine.images.clear()
         machine.images.update({image.name: image for image in self.images})
         machine.calls[:] = [call for call, _ in self.calls]
-        for call, values in self.calls:
-            vars(call).update(pickle.loads(values))  # noqa: S301 - made by this process, never read from a file
+        for call, data in self.calls:
+            vars(call).update(pickle.loads(data))  # noqa: S301 - made by this process, never read from a file
         machine.installed[:] = self.installed
         machine.stopped = self.stopped
 
@@ -131,7 +131,8 @@ class Snapshots:
     def take(self) -> Snapshot:
         """The machine as it is now."""
         machine, last, trace = self._machine, self._last, self._machine.trace
-        pages, changed = last.pages, []
+        pages = last.pages
+        changed: list[int] = []
         for address in self._changed.changed():
             offset, buffer = machine.memory.find(address, PAGE)
             page = buffer[offset : offset + PAGE]

@@ -74,6 +74,7 @@ class Engine:
         self._peeked_at = ctypes.byref(self._peeked)
         self._stale: list[tuple[int, int]] = []
         self._count = Count(0, None)
+        self._breakpoints: frozenset[int] = frozenset()
         self._translations = Translations(memory)
         self._places = self._translations.places
         memory.on_write = self._written
@@ -224,6 +225,10 @@ class Engine:
 
     # Execution
 
+    def set_breakpoints(self, addresses: frozenset[int], reached: Callable[[int], None]) -> None:
+        """Call ``reached`` before each instruction at one of the linear ``addresses``; the CPU goes on all the same."""
+        self._breakpoints, self._reached = addresses, reached
+
     def run(
         self, cpu: int, budget: int, watch: Callable[[int], bool] | None = None, *, before_iret: bool = False
     ) -> Exit:
@@ -281,6 +286,8 @@ class Engine:
                 count.refused = True
                 uclib.uc_emu_stop(self._handle)
                 return
+            if address in self._breakpoints:
+                self._reached(address)
             if address in self._places and self._intercept(address):
                 uclib.uc_emu_stop(self._handle)
                 return
