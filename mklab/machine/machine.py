@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from mklab.errors import require
 from mklab.machine import lapic
@@ -20,6 +20,7 @@ from mklab.machine.process import Call, KernelFunction
 from mklab.machine.registers import Registers
 from mklab.machine.schedule import RoundRobin, Schedule
 from mklab.machine.turn import Turn
+from mklab.recording import Description
 from mklab.trace import (
     ConsoleByte,
     Input,
@@ -28,7 +29,7 @@ from mklab.trace import (
     Trace,
 )
 
-__all__ = ["Machine", "Stop"]
+__all__ = ["Machine", "Onlooker", "Stop"]
 
 MAX_CPUS = 255
 """In xAPIC mode: ids have 8 bits, and 0xFF names all CPUs."""
@@ -36,6 +37,21 @@ MAX_X2APIC_CPUS = 1024
 _BROADCAST, _X2APIC_BROADCAST = 0xFF, 0xFFFFFFFF
 MOST_EVENTS = 500_000
 """Events of one run: a guest that does nothing but cause some would fill the memory of the notebook's process."""
+
+
+class Onlooker(Protocol):
+    """Looks at the machine where it stands still, and changes nothing.
+
+    Attributes:
+        stride: instructions executed between two looks at most.
+        each_event: whether to look at each event, too.
+    """
+
+    stride: int
+    each_event: bool
+
+    def look(self, why: str) -> None:
+        """A stop: ``slice`` (its end), ``part`` (within one), ``input`` (after an act from outside) or ``time``."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,8 @@ class Machine:
         time: virtual time: instructions executed by all CPUs, and the gaps in which none could run.
         images: the kernels in memory, by name.
         observers: called with ``("sent" or "delivered", target, vector, sender or None)`` for IPIs; they hold no state.
+        onlookers: whoever wants to look at the machine where it stands still.
+        description, texts: what the kernels say lies where, and the files that tell of it: for pictures only.
 
     Raises:
         ValueError: an argument is out of range.
@@ -113,6 +131,9 @@ class Machine:
         self.calls: list[Call] = []
         self.functions: dict[str, KernelFunction] = {}
         self.observers: dict[str, Callable[[str, int, int, int | None], None]] = {}
+        self.onlookers: list[Onlooker] = []
+        self.description = Description()
+        self.texts: dict[str, Callable[[], str]] = {}
         self.stopped: Stop | None = None
         self._interrupts = InterruptBus(self)
         self.board = Board(self, debug_exit)
@@ -128,6 +149,8 @@ class Machine:
     def journal(self, name: str, args: dict[str, Any]) -> None:
         """Record an act from outside, so that a run can be replayed."""
         self.emit(Input, None, name=name, args=args)
+        if not self._turn.performing:
+            self.look("input")
 
     def poke(self, paddr: int, data: bytes) -> None:
         """Store ``data`` at physical address ``paddr``, from outside.
@@ -204,6 +227,13 @@ class Machine:
     def emit(self, kind: Any, cpu: int | None, **values: Any) -> None:
         """Record an event now."""
         self.trace.emit(kind, self.now, cpu, **values)
+        if self._turn.running and any(one.each_event for one in self.onlookers):
+            self.pause()
+
+    def look(self, why: str) -> None:
+        """Let the onlookers look."""
+        for one in self.onlookers:
+            one.look(why)
 
     # Running
 
@@ -260,6 +290,7 @@ class Machine:
         deadline = self._interrupts.deadline
         self.time = max(self.time, min(wakes if deadline is None else [*wakes, deadline]))
         self._interrupts.tick()
+        self.look("time")
         return True
 
     def _runnable(self, cpu: Cpu) -> bool:
