@@ -1,4 +1,4 @@
-"""What lies where in memory, as plain data: a kernel's side hands it over, and a recording that knows none decodes it."""
+"""What lies where in memory, as plain data: a kernel's side hands it over, so that a recording need know no kernel."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +27,7 @@ class Place:
         size: bytes, where there is no struct.
         link: for the head of a linked list: the field of ``struct`` (``next``) by which its nodes hang together. What
             lies at the place is then the head, two pointers.
-        text: the file in ``/proc`` that tells what lies here.
+        text: the file in ``/proc`` that tells what lies here, where no symbol is needed to find it.
     """
 
     name: str

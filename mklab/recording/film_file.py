@@ -46,14 +46,15 @@ def unpack(kind: type[F], data: bytes) -> F:
         raise ValueError(f"data must be a film of the format {FORMAT}, not {data[:40]!r}")
     if digest.decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
         raise ValueError(f"data must be a whole film, not one damaged or cut off after {len(data)!r} bytes")
+    unpacker = zlib.decompressobj()
     try:
-        unpacker = zlib.decompressobj()
         text = unpacker.decompress(body, _MOST)
-        if unpacker.unconsumed_tail:
-            raise ValueError(f"data must be a film of at most {_MOST} bytes, not {len(data)!r} bytes that hold more")
-        return _film(kind, json.loads(text))
-    except (LookupError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error) as error:
+        film = None if unpacker.unconsumed_tail else _film(kind, json.loads(text))
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error) as error:
         raise ValueError(f"data must be a film that to_bytes() made, not one damaged at {error!r}") from None
+    if film is None:
+        raise ValueError(f"data must be a film of at most {_MOST} bytes, not {len(data)!r} bytes that hold more")
+    return film
 
 
 def _data(film: "Film") -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Frame:
         return [] if number is None else self._film.blocks[number]
 
     def gates(self, cpu: int) -> list[tuple[str, bool]]:
-        """What the highest pending interrupt of ``cpu`` must pass, each in words and whether it does; empty: none waits.
+        """What the highest pending interrupt of ``cpu`` must pass, in words, and whether it does. Empty: none waits.
 
         SDM "Handling Interrupts", "Task and Processor Priorities".
         """

@@ -44,21 +44,17 @@ class Recorder:
 
     Attributes:
         machine: the machine.
-        every: when it looks.
+        every: when it looks; may be changed on the way, for a stretch that is worth each instruction.
         source: how changed pages are found.
         stride, each_event: see :class:`mklab.machine.machine.Onlooker`.
     """
 
     def __init__(self, machine: Machine, every: str, most_bytes: int, source: str | None) -> None:
-        if every not in _EVERY:
-            raise ValueError(f"every must be one of {list(_EVERY)}, not {every!r}")
+        self.every = every
         if machine.trace.count != len(machine.trace.events):
             first = machine.trace.count - len(machine.trace.events)
             raise ValueError(f"machine must have a trace that begins at power-on, not at event {first!r}")
         self.machine = machine
-        self.every = every
-        self.stride = 1 if every == "instruction" else _UNBROKEN
-        self.each_event = every != "slice"
         self._pages = ChangedPages(machine.memory, source)
         self.source = self._pages.source
         self._sight = Sight(machine.memory)
@@ -69,6 +65,19 @@ class Recorder:
         self._film.extend(machine.trace.events)
         self._note("start", filled(machine.memory), range(len(machine.cpus)))
         machine.onlookers.append(self)
+
+    @property
+    def every(self) -> str:
+        """When it looks."""
+        return self._every
+
+    @every.setter
+    def every(self, value: str) -> None:
+        if value not in _EVERY:
+            raise ValueError(f"every must be one of {list(_EVERY)}, not {value!r}")
+        self._every = value
+        self.stride = 1 if value == "instruction" else _UNBROKEN
+        self.each_event = value != "slice"
 
     @property
     def film(self) -> Film:
@@ -112,6 +121,8 @@ class Recorder:
 
     def _note(self, why: str, changed: list[int], cpus: Any, new: list[trace.Event] | None = None) -> None:
         machine, film = self.machine, self._film
+        # A kernel may have come since.
+        film.description = machine.description
         cause, detail, cpu = _cause(why, new or [], machine.current)
         owner = self._owners[cpu] if cpu is not None and self._owners else None
         self._sight.forget(set(changed))
@@ -136,24 +147,18 @@ class Recorder:
             pages={page: machine.memory.read(page, _PAGE) for page in changed},
             images=images,
         )
-        told = self._told(number)
-        if told:
-            film.texts.note(number, {name: self._text(name) for name in told})
+        film.texts.note(number, {name: self._text(name) for name in self._told(number)})
         self._owners = [one.owner for one in machine.cpus]
 
     # Files in /proc
 
     def _told(self, number: int) -> set[str]:
         """The files that tell of memory that changed at this look."""
-        film = self._film
-        if not self.machine.texts:
-            return set()
-        frame = film.frame_of(number)
-        places = [one for one in frame.places() if one.place.text in self.machine.texts]
+        described, contents = self._film.description, self._film.contents
         return {
-            one.place.text
-            for one in places
-            if film.contents.touched(number, one.address, one.size) or one.place.text not in film.texts.last
+            place.text
+            for place in described.places
+            if place.text in self.machine.texts and contents.touched(number, place.address, described.size(place))
         }
 
     def _text(self, name: str) -> str:
