@@ -48,16 +48,19 @@ class Turn:
             stop, budget = "call", 0
         # Only this CPU's own timer can change while its turn lasts: what it asks of others ends the turn.
         nearest = self._interrupts.deadline
+        stride = min((one.stride for one in self._machine.onlookers), default=budget)
         while self._machine.time - start < budget:
             self._take_interrupt(cpu)
+            self._machine.look("part")
             if cpu.state is not CpuState.RUNNING:
                 break
             own = self._machine.apics[cpu.index].deadline
             end = min(at for at in (start + budget, nearest, own) if at is not None)
-            self._execute(cpu, end - self._machine.time)
+            self._execute(cpu, min(end - self._machine.time, stride))
             if self._machine.time >= end:
                 self._interrupts.tick()
                 nearest = self._interrupts.deadline
+            self._machine.look("part")
             if self._machine.board.commands:
                 stop = "ipi"
                 break
@@ -67,6 +70,7 @@ class Turn:
             if self._machine.board.leaving or self._machine.stopped:
                 break
         self.carry_out()
+        self._machine.look("part")
         if self._machine.stopped:
             stop = "exit" if self._machine.stopped.reason == "exit" else "reset"
         elif cpu.state is CpuState.HALTED and stop == "budget":
@@ -78,6 +82,7 @@ class Turn:
         self._machine.emit(
             Slice, cpu.index, budget=budget, executed=self._machine.time - start, stop=stop, registers=registers.digest
         )
+        self._machine.look("slice")
 
     def carry_out(self) -> None:
         """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""

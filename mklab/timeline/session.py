@@ -5,6 +5,7 @@ and a damaged file is refused before anything of it is read.
 """
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -125,10 +126,17 @@ def _trace(events: list[dict[str, Any]], blobs: Mapping[str, str], end: dict[str
 
 
 def _check_types(event: Event) -> None:
-    for name, kind in typing.get_type_hints(type(event)).items():
-        if typing.get_origin(kind) is typing.ClassVar:
-            continue
-        kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-        allowed = tuple(typing.get_origin(one) or one for one in kinds)
+    for name, allowed in _types(event.kind).items():
         if not isinstance(getattr(event, name), allowed):
-            raise ValueError(f"{name} of event {event.seq!r} must be {kind}, not {getattr(event, name)!r}")
+            raise ValueError(f"{name} of event {event.seq!r} must be {allowed}, not {getattr(event, name)!r}")
+
+
+@functools.cache
+def _types(kind: str) -> dict[str, tuple[type, ...]]:
+    """The types that each field of such an event may have."""
+    result = {}
+    for name, hint in typing.get_type_hints(Event.kinds[kind]).items():
+        if typing.get_origin(hint) is not typing.ClassVar:
+            hints = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+            result[name] = tuple(typing.get_origin(one) or one for one in hints)
+    return result

@@ -14,7 +14,7 @@ from mklab.machine.memory import PAGE
 from mklab.machine.ownership import Image
 from mklab.machine.process import Call
 from mklab.machine.schedule import Schedule
-from mklab.timeline.comparison import touched
+from mklab.timeline.comparison import filled
 from mklab.timeline.pages import ChangedPages
 from mklab.trace import Event
 
@@ -118,11 +118,7 @@ class Snapshots:
         self._machine = machine
         self._changed = ChangedPages(machine.memory, source)
         self.source = self._changed.source
-        self._base = {
-            start + PAGE * page: buffer[PAGE * page : PAGE * (page + 1)]
-            for start, _, buffer in machine.memory.buffers
-            for page in touched(buffer)
-        }
+        self._base = {address: machine.memory.read(address, PAGE) for address in filled(machine.memory)}
         trace = machine.trace
         node = _Node(None, trace.count, [], [])
         contexts = tuple(map(machine.engine.save_context, range(len(machine.cpus))))

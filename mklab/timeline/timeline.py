@@ -51,6 +51,7 @@ class Timeline:
         self._source = source
         self._begin()
         machine.timeline = self
+        machine.onlookers.append(self)
 
     def _begin(self) -> None:
         self._snapshots = Snapshots(self.machine, self._source)
@@ -118,10 +119,13 @@ class Timeline:
 
     # Snapshots
 
-    def between_slices(self) -> None:
-        """The machine calls it while it runs: it is time for a snapshot, if the last one lies far back."""
-        self._notice()
-        if self._end is None:
+    stride, each_event = 1 << 62, False
+    """As an onlooker of the machine it wants to see the ends of slices only."""
+
+    def look(self, why: str) -> None:
+        """The machine stands still: it is time for a snapshot, if a slice has ended and the last one lies far back."""
+        if why == "slice":
+            self._notice()
             self._take_now_and_then()
 
     def _take_now_and_then(self) -> None:
@@ -157,12 +161,13 @@ class Timeline:
             ValueError: its first events are not held any more.
         """
         machine, recorded = self.machine, self._history
-        arguments = power_on(recorded.events).args
+        power_on(recorded.events)
+        arguments = machine.arguments
         fresh = state.state(Machine.from_arguments(arguments))
-        blobs, machine.timeline = machine.trace.blobs, None
+        blobs = machine.trace.blobs
         machine.restore_schedule(schedule_of(arguments["schedule"]), arguments["schedule"])
         state.restore(machine, fresh)
-        machine.trace.blobs, machine.timeline = blobs, self
+        machine.trace.blobs = blobs
         machine.trace.events.append(recorded.events[0])
         end = self._end
         self._begin()
@@ -237,6 +242,8 @@ class Timeline:
         if before is None:
             self._end, self._boundary = origin, origin.count
         tree = self._snapshots
+        # To go somewhere is not to run.
+        onlookers, self.machine.onlookers = self.machine.onlookers, []
         try:
             with self.machine.interruptible:
                 yield
@@ -250,6 +257,8 @@ class Timeline:
                 self._boundary, self._cut = self.machine.trace.count, (0, 0)
                 self._here = (self.machine.trace.sha256, self.machine.time)
             raise
+        finally:
+            self.machine.onlookers = onlookers
         self._here = (self.machine.trace.sha256, self.machine.time)
         if not self._cut[1] and self.machine.trace.count == self._history.count and self._at_last(self._end):
             self._end = None
