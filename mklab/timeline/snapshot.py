@@ -122,6 +122,8 @@ class Snapshots:
         trace = machine.trace
         node = _Node(None, trace.count, [], [])
         contexts = tuple(map(machine.engine.save_context, range(len(machine.cpus))))
+        # Written by the last restore: after that, a comparison knows nothing of them.
+        self._restored: set[int] = set()
         self._last = Snapshot({}, contexts, _Plain.of(machine), trace.count, trace.sha256, machine.time, node)
 
     def take(self) -> Snapshot:
@@ -129,7 +131,7 @@ class Snapshots:
         machine, last, trace = self._machine, self._last, self._machine.trace
         pages = last.pages
         changed: list[int] = []
-        for address in self._changed.changed():
+        for address in self._written():
             offset, buffer = machine.memory.find(address, PAGE)
             page = buffer[offset : offset + PAGE]
             if page != pages.get(address, self._base.get(address, _ZEROS)):
@@ -147,17 +149,24 @@ class Snapshots:
         self._last = Snapshot(pages, tuple(contexts), plain, trace.count, trace.sha256, machine.time, node)
         return self._last
 
+    def _written(self) -> set[int]:
+        """The pages that may be other ones than in the last snapshot taken or restored."""
+        pages = self._restored.union(self._changed.changed())
+        self._restored.clear()
+        return pages
+
     def restore(self, snapshot: Snapshot) -> None:
         """Make the machine what it was when ``snapshot`` was taken, its trace too."""
         machine, here = self._machine, self._last
         common, changed, events = _way(here.node, snapshot.node)
-        changed.update(self._changed.changed())
+        changed.update(self._written())
         self._last = snapshot
         for address in changed:
             page = snapshot.pages.get(address) or self._base.get(address, _ZEROS)
             offset, buffer = machine.memory.find(address, PAGE)
             if buffer[offset : offset + PAGE] != page:
                 buffer[offset : offset + PAGE] = page
+                self._restored.add(address)
                 machine.memory.on_write(address, address + PAGE)
         for cpu, context in enumerate(snapshot.contexts):
             machine.engine.load_context(cpu, context)

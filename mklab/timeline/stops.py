@@ -16,6 +16,9 @@ class Breakpoint:
     address: int
     cpu: int | None = None
 
+    def __str__(self) -> str:
+        return f"{_who(self.cpu)} is about to execute the instruction at {self.address:#x}"
+
 
 @dataclass(frozen=True)
 class VectorWatch:
@@ -23,6 +26,9 @@ class VectorWatch:
 
     vector: int
     cpu: int | None = None
+
+    def __str__(self) -> str:
+        return f"vector {self.vector:#x} was delivered to {_who(self.cpu)}"
 
     def matches(self, event: Event) -> bool:
         """Whether this is such an event."""
@@ -34,6 +40,9 @@ class OwnerWatch:
     """Stop when ``cpu`` (None: any) is seen to change its owner."""
 
     cpu: int | None = None
+
+    def __str__(self) -> str:
+        return f"the owner of {_who(self.cpu)} changed"
 
     def matches(self, event: Event) -> bool:
         """Whether this is such an event."""
@@ -57,6 +66,9 @@ class ValueWatch:
     name: str
     cpu: int | None = None
 
+    def __str__(self) -> str:
+        return f"{_who(self.cpu)} changed: {self.name}"
+
 
 class MemoryWatch(ValueWatch):
     """Stop when ``cpu`` (None: any) has changed a byte of the ``size`` bytes at physical address ``paddr``."""
@@ -66,3 +78,7 @@ class MemoryWatch(ValueWatch):
 
 
 StopPoint = Breakpoint | VectorWatch | OwnerWatch | ValueWatch
+
+
+def _who(cpu: int | None) -> str:
+    return "a CPU" if cpu is None else f"CPU {cpu}"

@@ -348,15 +348,21 @@ class Timeline:
 
         Inside a slice, that slice is finished first, as it was recorded. What was recorded beyond it is forgotten.
         """
-        position, (slice_, over) = self.position, self._place()
+        position, instructions, (slice_, over) = self.position, self.instructions, self._place()
         search = Search(self.machine, self.stops, over if self._end is not None else -1)
         with search:
             if self._end is not None:
                 if over:
                     self._finish(slice_)
                     search.restart(position)
+                    budget -= self.instructions - instructions
                 self._forget_future()
-            stop = self.machine.run(budget, lambda machine: search.look() or (until is not None and until(machine)))
+            stop = self.machine.run(
+                max(1, budget),
+                lambda machine: search.look() or budget < 1 or (until is not None and until(machine)),
+            )
+        if budget < 1 and not search.found:
+            return Stop("budget", self.machine.current, "the slice in which it stood is finished")
         if not search.found:
             return stop
         self._notice()

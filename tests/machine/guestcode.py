@@ -155,8 +155,8 @@ def long_mode(
     """A machine whose CPU 0 stands in 64-bit mode before ``source``; CPU n, where there is a label ``cpu<n>``, there.
 
     The first GiB is mapped to itself for everybody, in 4 KiB pages below 2 MiB; so is the local APIC. A label
-    ``vector_<hex>`` (``handlers``) is that vector's handler, behind an interrupt gate. Every local APIC is enabled (``journalled``: by a store that the
-    journal knows).
+    ``vector_<hex>`` (``handlers``) is that vector's handler, behind an interrupt gate. Every local APIC is enabled
+    (``journalled``: by a store that the journal knows).
     """
     machine = Machine(cpus=cpus, ram=RAM, schedule=schedule, on_shutdown=on_shutdown)
     code = load(machine, assemble(source))

@@ -12,8 +12,8 @@ __all__ = ["CPUS", "PIECES", "RACE", "full_state", "guest"]
 CPUS = 3
 HANDLERS = """
 vector_6: addq $2, (%rsp); iretq
-vector_41: incl 0xe020; movl $0, 0xb0(%rbx); iretq
-vector_42: lock incl 0xe024; movl $0, 0xb0(%rbx); iretq
+vector_41: incl 0xe020; mov $0xfee00000, %ebx; movl $0, 0xb0(%rbx); iretq
+vector_42: lock incl 0xe024; mov $0xfee00000, %ebx; movl $0, 0xb0(%rbx); iretq
 """
 PIECES = (
     "lock incl 0xe000",
