@@ -62,8 +62,8 @@ class Search:
         """It need not any more."""
         self._machine.engine.set_breakpoints(frozenset(), self._on_breakpoint)
 
-    def _on_breakpoint(self, address: int) -> None:
-        self._reached.append((self._machine.current, address, self._machine.now))
+    def _on_breakpoint(self, address: int, executed: int) -> None:
+        self._reached.append((self._machine.current, address, self._machine.time + executed))
 
     def restart(self, count: int) -> None:
         """Look at the events from number ``count`` on."""
