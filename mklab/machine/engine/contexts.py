@@ -64,11 +64,10 @@ class Contexts:
 
     def load_context(self, cpu: int, context: bytes) -> None:
         """The inverse of :meth:`save_context`."""
-        if cpu != self._current:
-            blob(self._contexts[cpu])[:] = context
-            return
-        blob(self._scratch)[:] = context
-        self._restore_scratch()
+        target = self._contexts[cpu] if cpu != self._current else self._scratch
+        ctypes.memmove(blob(target), context, len(context))
+        if cpu == self._current:
+            self._restore_scratch()
 
     def _restore_scratch(self) -> None:
         uclib.uc_context_restore(self._handle, self._scratch._context)
