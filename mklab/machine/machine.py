@@ -439,7 +439,8 @@ class Machine:
     @property
     def runnable(self) -> list[int]:
         """The CPUs among which the schedule can choose now."""
-        return [cpu.index for cpu in self.cpus if self._runnable(cpu)]
+        running = CpuState.RUNNING
+        return [cpu.index for cpu in self.cpus if cpu.state is running or self._runnable(cpu)]
 
     def _runnable(self, cpu: Cpu) -> bool:
         if cpu.state is CpuState.RUNNING:

@@ -3,6 +3,7 @@
 The reference counts another way (Unicorn's ``count``) and executes one instruction at a time.
 """
 
+import itertools
 import json
 import random
 import struct
@@ -18,11 +19,9 @@ from mklab.trace import Slice, Trace
 from tests.machine.guestcode import (
     CODE,
     DATA,
-    GDT,
     IDT,
     PAGE_TABLE,
     RAM,
-    STACK,
     assemble,
     gate,
     long_mode,
@@ -103,7 +102,7 @@ mov $0xc0000102, %ecx; mov %r8d, %eax; wrmsr; swapgs; rdmsr; swapgs
 mov %cr0, %rcx; inc %r8; mov %rcx, %cr0; inc %r9
 mov %cr3, %rcx; inc %r8; mov %rcx, %cr3; inc %r9
 mov %cr8, %rcx; inc %r8; mov %rcx, %cr8
-mov %ss, %ecx; push %rcx; lea 8(%rsp), %rdx; push %rdx; pushfq; mov %cs, %ecx; push %rcx; lea 1f(%rip), %r11; push %r11; iretq; 1: inc %r8
+mov %rsp, %rdx; pushq $0x18; push %rdx; pushfq; pushq $0x10; lea 1f(%rip), %r11; push %r11; iretq; 1: inc %r8
 mov %rax, %r8; mov %rbx, %r11; xor %eax, %eax; inc %r9; cpuid; mov %r11, %rbx
 mov 0x20(%r15), %eax; inc %r8; mov 0x390(%r15), %edx
 inc %r9; mov %eax, 0xd0(%r15); inc %r8; inc %r9
@@ -139,7 +138,7 @@ def fragments(text: str, directive: str) -> list[bytes]:
     source = "".join(f"f{i}: {line}\n" for i, line in enumerate(lines))
     code = assemble(f"{directive}\n{source}\nf{len(lines)}:", base=0)
     at = [code.symbols[f"f{i}"] for i in range(len(lines) + 1)]
-    return [code.data[a:b] for a, b in zip(at[:-1], at[1:], strict=True)]
+    return [code.data[a:b] for a, b in itertools.pairwise(at)]
 
 
 @pytest.fixture(scope="module")

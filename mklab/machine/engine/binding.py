@@ -25,7 +25,7 @@ __all__ = [
 
 _CPU_MODEL = x86.UC_CPU_X86_NEHALEM
 """Nehalem has no RDRAND, which Unicorn would answer from the real machine: runs would differ."""
-_FLUSH_TLB = 11 | 1 << 30
+_FLUSH_TLB = ctypes.c_int(11 | 1 << 30)
 """UC_CTL_TLB_FLUSH, a write without arguments; the Python binding has no name for it."""
 
 DEVICE_HOOKS = uc_const.UC_HOOK_MEM_READ_PROT | uc_const.UC_HOOK_MEM_WRITE_PROT
@@ -104,10 +104,10 @@ _ON_WRITE = ctypes.CFUNCTYPE(None, VOID, ctypes.c_uint64, ctypes.c_uint, ctypes.
 
 
 def map_device(uc: Any, start: int, size: int, read: Any, write: Any) -> object:
-    """Let accesses to ``[start, start + size)`` call ``read(emulator, offset, size, start)`` and ``write(emulator,
-    offset, size, value, start)``.
+    """Let accesses to ``[start, start + size)`` call ``read`` and ``write``.
 
-    The page has no permissions, so each access runs the hooks for such pages first, and RIP stands on its instruction.
+    They get ``(emulator, offset, size, start)`` and ``(emulator, offset, size, value, start)``. The pages have no
+    permissions, so each access runs the hooks for such pages first, and RIP stands on its instruction.
 
     Returns:
         What must be kept as long as the emulator lives.
@@ -123,7 +123,7 @@ def map_device(uc: Any, start: int, size: int, read: Any, write: Any) -> object:
 
 def flush_tlb(handle: Any) -> None:
     """Forget the translations of addresses."""
-    uclib.uc_ctl(handle, ctypes.c_int(_FLUSH_TLB))
+    uclib.uc_ctl(handle, _FLUSH_TLB)
 
 
 def blob(context: Any) -> Any:

@@ -138,9 +138,9 @@ class Counted:
                         seen = here
                         if watch.place(registers.linear_rip):
                             return Exit(self._done, "asked")
-                    if watch.interrupt and not registers.shadow:
-                        if watch.interrupt == 1 or registers.rflags & RFLAGS.IF:
-                            return Exit(self._done, "asked")
+                    wanted = RFLAGS.IF if watch.interrupt == 2 else 0
+                    if watch.interrupt and not registers.shadow and registers.rflags & wanted == wanted:
+                        return Exit(self._done, "asked")
                 leave = self._part(1 if watch is not None else min(budget - self._done, _CHUNK))
                 if leave is not None:
                     return leave
@@ -194,7 +194,7 @@ class Counted:
         counted, limit = self._counter.value, self._limit.value
         if self._instruction is not None:
             counted -= 1
-        left = error or self._vector is not None or self._new or self._instruction is not None
+        left = any((error, self._new, self._vector is not None, self._instruction is not None))
         self._halted = counted <= limit and not left
         self._hook_places()
         return min(counted, limit), error
@@ -305,4 +305,4 @@ def _find_count(uc: Any) -> tuple[Any, Any]:
     if len(found) != 1 or len(beside) != 1:
         raise MklabError(f"unicorn {unicorn.__version__} counts elsewhere; install the locked version")
     size = ctypes.sizeof(ctypes.c_size_t)
-    return tuple(ctypes.c_size_t.from_address(start + size * i) for i in (found[0], beside[0]))
+    return ctypes.c_size_t.from_address(start + size * found[0]), ctypes.c_size_t.from_address(start + size * beside[0])

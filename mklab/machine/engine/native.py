@@ -91,6 +91,7 @@ class Native:
         ):
             add_native_hook(uc._uch, kind, function, self._at)
         self._on_device = library.on_device
+        self._asks = False
         self._end = 0
         self._breakpoints: frozenset[int] = frozenset()
         self._reached: Callable[[int, int], None] = _nobody
@@ -131,13 +132,9 @@ class Native:
 
     def run(self, budget: int, watch: Watch | None = None, before_iret: bool = False) -> Exit:
         """Let the CPU that the emulator holds execute up to ``budget`` instructions; see the engine's ``run``."""
-        state = self._state
-        place = watch.place if watch else None
-        state.stop_iret = before_iret
-        state.watch_place = place is not None
-        state.watch_interrupt = watch.interrupt if watch else 0
-        state.page, state.mode, state.pass_one = (1 << 64) - 1, 0, 0
-        done = 0
+        state, place, done = self._state, watch.place if watch else None, 0
+        if self._asks or watch is not None or before_iret:
+            self._ask(watch, before_iret)
         try:
             while True:
                 chunk = min(budget - done, _CHUNK)
@@ -163,7 +160,7 @@ class Native:
                     instruction = self._intercept(state.address, before_iret)
                     if instruction is not None:
                         return Exit(done, "intercept", instruction=instruction)
-                    state.pass_one = 1
+                    state.pass_one = self._asks = True
                 elif why == _FULL:
                     self.flush()
                 elif why == _LOST:
@@ -173,6 +170,15 @@ class Native:
         finally:
             self._running = False
             state.asked = 0
+
+    def _ask(self, watch: Watch | None, before_iret: bool) -> None:
+        """What the library shall stop for."""
+        state = self._state
+        self._asks = watch is not None or before_iret
+        state.stop_iret = before_iret
+        state.watch_place = watch is not None and watch.place is not None
+        state.watch_interrupt = watch.interrupt if watch else 0
+        state.page, state.mode, state.pass_one = (1 << 64) - 1, 0, 0
 
     def _exit(self, done: int, why: int, error: int) -> Exit:
         if why == _ASKED:
