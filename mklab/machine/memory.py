@@ -27,6 +27,7 @@ class PhysicalMemory:
     Attributes:
         ranges: the ranges of RAM, ascending.
         on_write: called with ``(start, end)`` after each write from Python.
+        after_write: called with the address and the bytes after each write from Python.
 
     Raises:
         ValueError: a range is not page aligned, overlaps another one or the local APIC's page, or lies outside the
@@ -36,6 +37,7 @@ class PhysicalMemory:
     def __init__(self, ranges: Iterable[Range]) -> None:
         self.ranges = sorted(ranges)
         self.on_write: Callable[[int, int], None] = _nobody_listens
+        self.after_write: Callable[[int, bytes], None] = _nobody_listens
         self._buffers: list[tuple[int, int, mmap.mmap]] = []
         end = 0
         if not self.ranges:
@@ -68,7 +70,12 @@ class PhysicalMemory:
         """True where all of ``[paddr, paddr + size)`` is RAM of one range."""
         return any(start <= paddr and paddr + size <= end for start, end, _ in self._buffers)
 
-    def _find(self, paddr: int, size: int) -> tuple[int, mmap.mmap]:
+    def find(self, paddr: int, size: int) -> tuple[int, mmap.mmap]:
+        """Where ``[paddr, paddr + size)`` lies: the offset in the bytes of its range, and those bytes.
+
+        Raises:
+            ValueError: not all of it is RAM.
+        """
         if size < 0:
             raise ValueError(f"size must be 0 or more bytes, not {size!r}")
         for start, end, buffer in self._buffers:
@@ -82,7 +89,7 @@ class PhysicalMemory:
         Raises:
             ValueError: not all of them are RAM.
         """
-        offset, buffer = self._find(paddr, size)
+        offset, buffer = self.find(paddr, size)
         return buffer[offset : offset + size]
 
     def write(self, paddr: int, data: bytes) -> None:
@@ -91,10 +98,11 @@ class PhysicalMemory:
         Raises:
             ValueError: not all of it is RAM; nothing is written then.
         """
-        offset, buffer = self._find(paddr, len(data))
-        buffer[offset : offset + len(data)] = data
+        offset, buffer = self.find(paddr, len(data))
         if data:
+            buffer[offset : offset + len(data)] = data
             self.on_write(paddr, paddr + len(data))
+            self.after_write(paddr, data)
 
     def read_u64(self, paddr: int) -> int:
         """The little-endian 64-bit number at ``paddr``."""
@@ -130,5 +138,5 @@ class PhysicalMemory:
             self.on_write(start, end)
 
 
-def _nobody_listens(_start: int, _end: int) -> None:
-    """No engine has mapped the memory yet."""
+def _nobody_listens(_paddr: int, _what: object) -> None:
+    """No machine has the memory yet."""

@@ -26,7 +26,6 @@ class Turn:
 
     Attributes:
         running: whether the engine executes now.
-        performing: whether a kernel function performs a step now.
     """
 
     def __init__(
@@ -37,7 +36,6 @@ class Turn:
         self._observation = observation
         self._interruptible = interruptible
         self.running = False
-        self.performing = False
 
     def take(self, cpu: Cpu, budget: int) -> None:
         """Let ``cpu`` run for up to ``budget`` instructions, or perform one step of a call that is ready on it."""
@@ -52,26 +50,32 @@ class Turn:
                 stop, budget = "call", 0
         # Only this CPU's own timer can change while its turn lasts: what it asks of others ends the turn.
         nearest, apic, last = self._interrupts.deadline, board.apics[cpu.index], start + budget
+        stride = min((one.stride for one in machine.onlookers), default=budget)
         while machine.time < last:
             self._take_interrupt(cpu)
+            machine.look("part")
             if cpu.state is not CpuState.RUNNING:
                 break
             own, end = apic.deadline, last
             if own is not None or nearest is not None:
                 end = min(at for at in (last, nearest, own) if at is not None)
-            self._execute(cpu, end - machine.time)
+            self._execute(cpu, min(end - machine.time, stride))
             if machine.time >= end and (own is not None or nearest is not None):
                 self._interrupts.tick()
                 nearest = self._interrupts.deadline
+            machine.look("part")
             if board.commands:
                 stop = "ipi"
                 break
             if self._interruptible.requested:
-                stop = "asked"
-            if self._interruptible.requested or board.leaving or machine.stopped:
+                # As if the schedule had allowed no more, so that the run can be replayed; but one instruction at least.
+                budget = max(machine.time - start, 1)
+                last = start + budget
+            if board.leaving or machine.stopped:
                 break
         if board.commands or board.leaving:
             self.carry_out()
+        machine.look("part")
         if machine.stopped:
             stop = "exit" if machine.stopped.reason == "exit" else "reset"
         elif cpu.state is CpuState.HALTED and stop == "budget":
@@ -83,6 +87,7 @@ class Turn:
         # Most of all events are slices; so without the ways that take any event.
         trace, time = machine.trace, machine.time
         trace.append(Slice(trace.count, time, cpu.index, budget, time - start, stop, registers))
+        machine.look("slice")
 
     def carry_out(self) -> None:
         """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""
@@ -206,7 +211,6 @@ class Turn:
             raise MklabError(
                 f"a call of {call.function} is under way, but no kernel knows it: make Host(machine) first"
             )
-        self.performing = True
         try:
             detail = function.step(call)
         except KexecError as error:
@@ -220,7 +224,6 @@ class Turn:
             call.step = ""
             raise
         finally:
-            self.performing = False
             if call.done:
                 self._machine.calls.remove(call)
         self._machine.emit(Step, call.cpu, function=call.function, step=step, detail=detail)

@@ -63,6 +63,19 @@ class Contexts:
         uclib.uc_context_save(self._handle, self._scratch._context)
         return blob(self._scratch)
 
+    def save_context(self, cpu: int) -> bytes:
+        """All registers of ``cpu``, as this process and this engine have them; for :meth:`load_context` only."""
+        if cpu == self._current:
+            return bytes(self._save_scratch())
+        return bytes(blob(self._contexts[cpu]))
+
+    def load_context(self, cpu: int, context: bytes) -> None:
+        """The inverse of :meth:`save_context`."""
+        target = self._contexts[cpu] if cpu != self._current else self._scratch
+        ctypes.memmove(blob(target), context, len(context))
+        if cpu == self._current:
+            self._restore_scratch()
+
     def _restore_scratch(self) -> None:
         uclib.uc_context_restore(self._handle, self._scratch._context)
 

@@ -70,6 +70,8 @@ class Counted:
         self._scratch = uc.context_save()
         self._limit, self._counter = _find_count(uc)
         self._done = 0
+        self._breakpoints: frozenset[int] = frozenset()
+        self._reached: Callable[[int, int], None] | None = None
         self._running = False
         self._asked = False
         self._before_iret = False
@@ -112,6 +114,12 @@ class Counted:
         self._hooks.clear()
         self._translations.places.clear()
         self._uc.ctl_flush_tb()
+
+    def set_breakpoints(self, addresses: frozenset[int], reached: Callable[[int, int], None]) -> None:
+        """See the engine's."""
+        if addresses != self._breakpoints:
+            self.flush()
+        self._breakpoints, self._reached = addresses, reached
 
     def run(self, budget: int, watch: Watch | None = None, before_iret: bool = False) -> Exit:
         """Let the CPU that the emulator holds execute up to ``budget`` instructions; see the engine's ``run``."""
@@ -240,6 +248,8 @@ class Counted:
 
     def _at_place(self, _uc: int, address: int, _size: int, _data: int) -> None:
         try:
+            if address in self._breakpoints and self._reached is not None:
+                self._reached(address, self.executed - 1)
             self._instruction = self._intercept(address, self._before_iret)
             # The engine clears RF behind a block, hardware behind an instruction; PUSHF, a place too, never shows it.
             flags = self._reg(x86.UC_X86_REG_RFLAGS)
@@ -256,7 +266,9 @@ class Counted:
 
     def _on_translated(self, _uc: int, block: Any, _before: Any, _data: int) -> None:
         try:
-            self._translations.translated(self._registers(), block.contents.pc, block.contents.size)
+            first, size = block.contents.pc, block.contents.size
+            self._translations.translated(self._registers(), first, size)
+            self._translations.places.update(one for one in self._breakpoints if first <= one < first + size)
             self._new = sorted(self._translations.places - self._hooks.keys())
         except BaseException as error:
             self.fail(error)

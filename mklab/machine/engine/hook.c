@@ -69,6 +69,7 @@ enum class {
 	LEAVES_STEPS = 32,	/* it changes the trap flag, or goes another way because of it; it ends its block */
 };
 
+#define BREAKPOINTS 16
 #define MARKS 8192
 #define HINTS 8192
 
@@ -101,6 +102,8 @@ struct state {
 	int32_t why;
 	int32_t vector;
 	uint64_t address;		/* linear, of the next instruction or of the last one begun */
+	int32_t breaks;			/* so many linear addresses before whose instructions to stop */
+	uint64_t breakpoints[BREAKPOINTS];
 	/* At work. */
 	int32_t attention;		/* nonzero: something below or above is set */
 	const struct tb *tb;		/* the block that runs or ran last */
@@ -310,6 +313,14 @@ static int classify(const uint8_t *code, uint32_t flags)
 	return 0;
 }
 
+static int is_breakpoint(const struct state *s, uint64_t at)
+{
+	for (int i = 0; i < s->breaks; i++)
+		if (s->breakpoints[i] == at)
+			return STOPS;
+	return 0;
+}
+
 /* Of the block `t`, the index of the first instruction with one of the classes `wanted`, and its classes in `found`; the
  * number of instructions where there is none. */
 static int look(struct state *s, const struct tb *t, int wanted, int *found)
@@ -328,7 +339,7 @@ static int look(struct state *s, const struct tb *t, int wanted, int *found)
 		at = next_instruction(&search, at);
 		if (at - t->pc >= size)
 			break;
-		*found = classify(s->code + (at - t->pc), t->flags) & wanted;
+		*found = (classify(s->code + (at - t->pc), t->flags) | is_breakpoint(s, at)) & wanted;
 		if (*found)
 			return i;
 	}

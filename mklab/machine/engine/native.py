@@ -14,13 +14,15 @@ from mklab.machine.execution import Exit, Watch
 from mklab.machine.instructions import Instruction
 from mklab.machine.layout import APIC_BASE
 
-__all__ = ["Native"]
+__all__ = ["MOST_BREAKPOINTS", "Native"]
 
 _CHUNK = 1 << 20
 """Instructions at a time: in between, Python sees signals. Milliseconds, or a tenth of a second where all is slow."""
 _TRANSLATIONS = 1000
 """So many blocks are translated at a time, for the same reason."""
 _INVALID_OPCODE = 6
+MOST_BREAKPOINTS = 16
+"""As in hook.c."""
 _HALT, _BUDGET, _ASKED, _WATCH, _INTERCEPT, _EXCEPTION, _BREATHE, _FULL, _LOST = range(9)
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int, VOID, ctypes.c_int64)
 _LEFT = ctypes.CFUNCTYPE(ctypes.c_int64, VOID)
@@ -40,6 +42,8 @@ class _State(ctypes.Structure):
         ("mode", ctypes.c_uint32),
         *((name, ctypes.c_int32) for name in ("watch_interrupt", "translations", "why", "vector")),
         ("address", ctypes.c_uint64),
+        ("breaks", ctypes.c_int32),
+        ("breakpoints", ctypes.c_uint64 * MOST_BREAKPOINTS),
         ("attention", ctypes.c_int32),
     )
 
@@ -89,6 +93,8 @@ class Native:
         self._on_device = library.on_device
         self._asks = False
         self._end = 0
+        self._breakpoints: frozenset[int] = frozenset()
+        self._reached: Callable[[int, int], None] = _nobody
         self._running = False
         self._error: BaseException | None = None
 
@@ -116,6 +122,14 @@ class Native:
         self._uc.ctl_flush_tb()
         self._forget(self._at)
 
+    def set_breakpoints(self, addresses: frozenset[int], reached: Callable[[int, int], None]) -> None:
+        """See the engine's. What is translated is dropped: blocks are looked through when they are translated."""
+        if addresses != self._breakpoints:
+            self.flush()
+        self._breakpoints, self._reached = addresses, reached
+        self._state.breaks = len(addresses)
+        self._state.breakpoints[: len(addresses)] = sorted(addresses)
+
     def run(self, budget: int, watch: Watch | None = None, before_iret: bool = False) -> Exit:
         """Let the CPU that the emulator holds execute up to ``budget`` instructions; see the engine's ``run``."""
         state, place, done = self._state, watch.place if watch else None, 0
@@ -141,6 +155,8 @@ class Native:
                     if place is not None and place(state.address):
                         return Exit(done, "asked")
                 elif why == _INTERCEPT:
+                    if state.address in self._breakpoints:
+                        self._reached(state.address, done)
                     instruction = self._intercept(state.address, before_iret)
                     if instruction is not None:
                         return Exit(done, "intercept", instruction=instruction)
@@ -172,6 +188,10 @@ class Native:
         if error == uc_const.UC_ERR_INSN_INVALID:
             return Exit(done, "exception", _INVALID_OPCODE)
         return Exit(done, "absent" if error else "halt")
+
+
+def _nobody(_address: int, _executed: int) -> None:
+    """No breakpoint is set."""
 
 
 def _address(function: Any) -> int:
