@@ -212,9 +212,10 @@ def _stored(page: bytes, runs: Sequence[_Run]) -> bytes:
 def _runs(old: bytes, new: bytes) -> list[tuple[int, int]]:
     """``[first, end)`` of the stretches in which two pages differ."""
     places = np.flatnonzero(np.frombuffer(old, np.uint8) != np.frombuffer(new, np.uint8))
-    cuts = np.flatnonzero(np.diff(places) > _GAP)
-    firsts, lasts = places[np.r_[0, cuts + 1]], places[np.r_[cuts, -1]]
-    return list(zip(firsts.tolist(), (lasts + 1).tolist(), strict=True))
+    cuts = np.flatnonzero(places[1:] - places[:-1] > _GAP)
+    firsts = [int(places[0]), *places[cuts + 1].tolist()]
+    lasts = [*places[cuts].tolist(), int(places[-1])]
+    return [(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def _split(address: int, data: bytes) -> Iterator[tuple[int, int, bytes]]:

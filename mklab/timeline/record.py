@@ -1,5 +1,6 @@
 """record(): a film of a machine while it runs, for pictures and exports."""
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -117,15 +118,15 @@ class Recorder:
         film.extend(new)
         changed = self._pages.changed()
         cpus = range(len(machine.cpus)) if everything else _concerned(new, len(machine.cpus)) | {machine.current}
-        self._note(why, sorted({*changed, *film.contents.last}) if everything else changed, sorted(cpus), new)
+        self._note(why, sorted({*changed, *film.contents.last}) if everything else changed, cpus, new)
 
-    def _note(self, why: str, changed: list[int], cpus: Any, new: list[trace.Event] | None = None) -> None:
+    def _note(self, why: str, changed: list[int], cpus: Iterable[int], new: list[trace.Event] | None = None) -> None:
         machine, film = self.machine, self._film
         # A kernel may have come since.
         film.description = machine.description
         cause, detail, cpu = _cause(why, new or [], machine.current)
         owner = self._owners[cpu] if cpu is not None and self._owners else None
-        self._sight.forget(set(changed))
+        cpus = sorted({*cpus, *self._elsewhere(set(changed))})
         registers = {one: machine.engine.registers(one) for one in cpus}
         images = {
             name: {"ranges": image.ranges, "entry": image.entry, "symbols": image.symbols}
@@ -149,6 +150,13 @@ class Recorder:
         )
         film.texts.note(number, {name: self._text(name) for name in self._told(number)})
         self._owners = [one.owner for one in machine.cpus]
+
+    def _elsewhere(self, changed: set[int]) -> list[int]:
+        """The CPUs whose code, or the way to it, may have changed though they have not run."""
+        cpus = range(len(self.machine.cpus))
+        if self._sight.forget(changed):
+            return list(cpus)
+        return [one for one in cpus if (self._film.where[one].last.get("rip") or 0) & -_PAGE in changed]
 
     # Files in /proc
 

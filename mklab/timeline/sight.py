@@ -97,11 +97,13 @@ class Sight:
         self._walks: dict[tuple[int, ...], PageWalk] = {}
         self._tables: set[int] = set()
 
-    def forget(self, pages: set[int]) -> None:
-        """These pages have changed."""
-        if not self._tables.isdisjoint(pages):
-            self._walks.clear()
-            self._tables.clear()
+    def forget(self, pages: set[int]) -> bool:
+        """These pages have changed; whether an address may lead elsewhere now."""
+        if self._tables.isdisjoint(pages):
+            return False
+        self._walks.clear()
+        self._tables.clear()
+        return True
 
     def where(self, registers: Registers) -> dict[str, Any]:
         """Physical addresses: of the next instruction, the top of the stack, GDT and IDT; and the first one's walk."""

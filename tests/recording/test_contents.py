@@ -31,8 +31,21 @@ def test_any_moment_and_any_cut(writes: list[tuple[int, bytes]], cut: int) -> No
     assert again.read(len(writes), 0x10000, SIZE) == kept[-1]
     contents.cut(cut)
     assert contents.read(len(writes), 0x10000, SIZE) == kept[min(cut, len(writes) - 1) + 1]
-    contents.note_write(200, 0x10000, b"after")
-    assert contents.read(200, 0x10000, 5) == b"after"
+
+
+def test_what_comes_after_a_cut() -> None:
+    """Long enough for keyframes on both sides of it."""
+    contents = Contents(RAM, 1 << 20)
+    for look in range(100):
+        contents.note_write(look, 0x10000 + look % 7, bytes([look + 1]))
+    contents.cut(20)
+    before = contents.read(20, 0x10000, 8)
+    for look in range(21, 100):
+        contents.note_write(look, 0x10010 + look % 7, bytes([look + 1]))
+    for look in range(21, 100):
+        later = [max((one + 1 for one in range(21, look + 1) if one % 7 == place), default=0) for place in range(7)]
+        assert contents.read(look, 0x10000, 8) == before
+        assert contents.read(look, 0x10010, 7) == bytes(later)
 
 
 def test_neighbours_are_one_write_and_strangers_two() -> None:

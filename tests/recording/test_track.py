@@ -22,8 +22,21 @@ def test_any_moment_and_any_cut(history: list[dict[str, int | None]], cut: int) 
     assert track.last == now
     track.cut(cut)
     assert track.last == (kept[min(cut, len(kept) - 1)] if kept and cut >= 0 else {})
-    track.note(200, {"a": 9})
-    assert track.at(200) == {**track.at(199), "a": 9}
+    then = track.last
+    for look in range(200, 240):
+        track.note(look, {"a": look})
+    assert [track.at(look) for look in range(200, 240)] == [{**then, "a": look} for look in range(200, 240)]
+
+
+def test_what_comes_after_a_cut() -> None:
+    """Long enough for keyframes on both sides of it."""
+    track = Track()
+    for look in range(100):
+        track.note(look, {"a": look, "b": look // 9})
+    track.cut(20)
+    for look in range(21, 100):
+        track.note(look, {"a": -look})
+    assert [track.at(look) for look in range(21, 100)] == [{"a": -look, "b": 2} for look in range(21, 100)]
 
 
 def test_only_what_changes_is_held() -> None:

@@ -17,10 +17,11 @@ from mklab.machine.memory import PAGE
 from mklab.machine.paging import walk
 from mklab.machine.schedule import RoundRobin
 from mklab.recording import Film
+from mklab.timeline.pages import SOURCES
 from mklab.timeline.record import Recorder, record
 from mklab.timeline.sight import apic_values, register_values
 from mklab.trace import ApicWrite, ConsoleByte, Delivered, Eoi, IpiSent, Slice
-from tests.machine.guestcode import DATA, long_mode, real_mode
+from tests.machine.guestcode import CODE, DATA, PAGE_TABLE, long_mode, real_mode
 
 EVERY = ["slice", "event", "instruction"]
 IPI = f"""
@@ -140,6 +141,35 @@ def test_and_was_the_machine_at_each_slice() -> None:
         frame = film.frame(event)
         assert [frame.registers(cpu) for cpu in (0, 1)] == registers
         assert frame.read(0, 2 << 20) == memory
+
+
+def test_each_source_of_changed_pages_makes_the_same_film() -> None:
+    films = []
+    for source in SOURCES:
+        machine = ipi_machine()
+        try:
+            recorder = record(machine, source=source)
+        except ValueError as error:
+            pytest.skip(f"{source}: {error}")
+        machine.poke(0x9000, b"poked")
+        machine.run()
+        films.append(recorder.stop())
+        assert recorder.source == source
+    assert films[0].to_bytes() == films[1].to_bytes()
+
+
+def test_code_that_is_mapped_elsewhere() -> None:
+    machine = spinning()
+    recorder = record(machine)
+    machine.run(37)
+    place = machine.current
+    before = recorder.film.frame(recorder.film.count - 1).where(place)
+    machine.poke(0x30000, machine.memory.read(CODE, PAGE))
+    machine.poke(PAGE_TABLE + (CODE >> 12) * 8, (0x30007).to_bytes(8, "little"))
+    after = recorder.film.frame(recorder.film.count - 1).where(place)
+    assert after["rip"] - before["rip"] == 0x30000 - CODE
+    assert after["walk"][-1][::2] == ["PT", 0x30007]
+    same(recorder.film, machine)
 
 
 def test_who_wrote_what() -> None:
