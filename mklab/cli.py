@@ -7,6 +7,7 @@ that is broken, which `mklab doctor` is there to explain.
 import click
 
 from mklab import __version__
+from mklab.cli_bench import bench
 from mklab.cli_boot import boot
 from mklab.cli_build import build
 from mklab.cli_defect import defect
@@ -54,6 +55,7 @@ def lab(port: int | None, jupyter_args: tuple[str, ...]) -> None:
     serve(port, jupyter_args)
 
 
+main.add_command(bench)
 main.add_command(boot)
 main.add_command(build)
 main.add_command(defect)
