@@ -27,6 +27,7 @@ class PhysicalMemory:
     Attributes:
         ranges: the ranges of RAM, ascending.
         on_write: called with ``(start, end)`` after each write from Python.
+        witness: called with address, size and whether it writes, before each access from Python; None: nobody looks.
 
     Raises:
         ValueError: a range is not page aligned, overlaps another one or the local APIC's page, or lies outside the
@@ -36,6 +37,7 @@ class PhysicalMemory:
     def __init__(self, ranges: Iterable[Range]) -> None:
         self.ranges = sorted(ranges)
         self.on_write: Callable[[int, int], None] = _nobody_listens
+        self.witness: Callable[[int, int, bool], None] | None = None
         self._buffers: list[tuple[int, int, mmap.mmap]] = []
         end = 0
         if not self.ranges:
@@ -83,6 +85,8 @@ class PhysicalMemory:
             ValueError: not all of them are RAM.
         """
         offset, buffer = self._find(paddr, size)
+        if self.witness is not None and size:
+            self.witness(paddr, size, False)
         return buffer[offset : offset + size]
 
     def write(self, paddr: int, data: bytes) -> None:
@@ -92,6 +96,8 @@ class PhysicalMemory:
             ValueError: not all of it is RAM; nothing is written then.
         """
         offset, buffer = self._find(paddr, len(data))
+        if self.witness is not None and data:
+            self.witness(paddr, len(data), True)
         buffer[offset : offset + len(data)] = data
         if data:
             self.on_write(paddr, paddr + len(data))

@@ -130,6 +130,27 @@ class Engine:
         uclib.uc_context_restore(self._handle, self._contexts[cpu]._context)
         self._current = cpu
 
+    def context(self, cpu: int) -> Any:
+        """The saved context of ``cpu``, as it is now; what is written into it counts after :meth:`reload`."""
+        if self._current == cpu:
+            uclib.uc_context_save(self._handle, self._contexts[cpu]._context)
+        return self._contexts[cpu]
+
+    def reload(self, cpu: int) -> None:
+        """The saved context of ``cpu`` was written to."""
+        if self._current == cpu:
+            uclib.uc_context_restore(self._handle, self._contexts[cpu]._context)
+
+    @property
+    def handle(self) -> Any:
+        """The emulator, for hooks of others in this package."""
+        return self._handle
+
+    def drop_translations(self) -> None:
+        """Forget everything that was translated."""
+        self._places.clear()
+        self._uc.ctl_flush_tb()
+
     def _save_scratch(self) -> Any:
         uclib.uc_context_save(self._handle, self._scratch._context)
         return blob(self._scratch)
@@ -271,7 +292,7 @@ class Engine:
                 uclib.uc_emu_stop(self._handle)
                 return
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
         count.left -= 1
         count.last = address
 
@@ -279,7 +300,7 @@ class Engine:
         try:
             self._translations.translated(self._running_registers(), block.contents.pc, block.contents.size)
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
 
     def _intercept(self, address: int) -> bool:
         """Whether the instruction at ``address`` is one that is not to be executed by the engine."""
@@ -320,9 +341,10 @@ class Engine:
         self._count.vector = vector
         uclib.uc_emu_stop(self._handle)
 
-    def _fail(self, error: BaseException) -> None:
-        """Leave the engine; :meth:`run` raises ``error``. An exception cannot cross the emulator's own frames."""
-        self._count.error = error
+    def fail(self, error: BaseException) -> None:
+        """From a callback: leave the engine; :meth:`run` raises ``error``. An exception cannot cross the emulator's own frames."""
+        if self._count.error is None:
+            self._count.error = error
         uclib.uc_emu_stop(self._handle)
 
     def _written(self, start: int, end: int) -> None:

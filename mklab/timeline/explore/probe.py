@@ -1,0 +1,207 @@
+"""Lets the real machine perform one transition, and sees what it touches.
+
+A slice is run twice where need be: once to find where the CPU's next visible operation comes; then it is put back and
+run to just before it.
+"""
+
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from mklab.errors import MklabError
+from mklab.machine.process import Call
+from mklab.timeline.explore.operation import describe
+from mklab.timeline.explore.stage import Stage
+from mklab.timeline.explore.state import State, cpu_fields, set_cpu_fields
+from mklab.timeline.explore.touched import Touched
+from mklab.timeline.explore.transition import Access, Transition, apic_word
+from mklab.timeline.explore.witness import Witness
+from mklab.machine.engine.accesses import load_context, save_context
+
+__all__ = ["LONGEST", "Probe"]
+
+LONGEST = 100_000
+"""Instructions of a transition: a CPU that goes on for longer without a visible operation is stopped there."""
+
+
+class _CutError(BaseException):
+    """The slice has gone too far: a visible operation came, ``position`` instructions into the transition."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__()
+        self.position = position
+
+
+class _SurpriseError(BaseException):
+    """A CPU touches what was taken for another one's own."""
+
+
+class Probe:
+    """Performs transitions on the machine of ``stage``.
+
+    Args:
+        stage: the states.
+        places: the words that CPUs share, memory and others, with their bits in the sets of a transition.
+        points: those of them at which interleavings are enumerated.
+        known: who has touched what else, as all processes know it.
+
+    Attributes:
+        fresh: who has touched what, as seen here.
+    """
+
+    def __init__(self, stage: Stage, places: Mapping[int, int], points: Collection[int], known: Touched) -> None:
+        self._stage = stage
+        self._machine = stage.machine
+        self._places = places
+        self._points = points
+        self._known = known
+        self.fresh = Touched()
+        self.witness = Witness(stage.machine, self)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._begun = False
+        self._undo: dict[int, int] = {}
+        self._reads = self._writes = 0
+        self._first: list[Access] = []
+        self._event: tuple[str, Any] = ("", None)
+
+    # What the witness tells
+
+    def touched(self, word: int, write: bool, position: int) -> None:
+        """A word is about to be touched: perhaps that is too far."""
+        if write and word >= 0 and word not in self._undo:
+            self._stage.before_write(word)
+            self._undo[word] = self._stage.peek(word)
+        place = self._places.get(word)
+        if place is None:
+            cpu = self.witness.cpu
+            self.fresh.add(word, 0 if write else 1 << cpu, 1 << cpu if write else 0)
+            if self._known.by_others(word, cpu, write):
+                raise _SurpriseError
+            return
+        if word in self._points and (position > 0 or self._begun):
+            raise _CutError(position)
+        if write:
+            self._writes |= 1 << place
+        else:
+            self._reads |= 1 << place
+
+    def accessed(self, paddr: int, size: int, write: bool, position: int) -> None:
+        """The first instruction's accesses are kept."""
+        if position == 0 and not self._begun:
+            self._first.append(Access(paddr, size, write))
+
+    def happened(self, kind: str, values: Any, position: int) -> None:
+        """What the transition begins with."""
+        if position == 0 and not self._begun and self._event[0] != "interrupt":
+            self._event = kind, values
+
+    # Performing
+
+    def perform(self, state: State, cpu: int) -> Transition | None:
+        """What ``cpu``, which can run in ``state``, does next; None: it touched what was taken for another one's own.
+
+        Raises:
+            MklabError: a timer of a local APIC runs.
+        """
+        stage, machine = self._stage, self._machine
+        stage.put(state)
+        self._begin()
+        self.witness.begin(cpu)
+        registers, choices = machine.registers(cpu), []
+        before: dict[int, int] = {}
+        first: list[Access] = []
+        try:
+            while True:
+                choice, cut = self._slice(cpu)
+                if choice:
+                    choices.append((cpu, choice))
+                for word, value in self._undo.items():
+                    before.setdefault(word, value)
+                self._undo = {}
+                if not self._begun:
+                    self._begun, first = True, self._first
+                if cut or self.witness.turn.stopped or machine.time - self.witness.start >= LONGEST:
+                    break
+                if not machine._runnable(machine.cpus[cpu]):
+                    break
+        except _SurpriseError:
+            stage.disturbed({**self._undo, **before})
+            return None
+        if machine._interrupts.deadline is not None:
+            raise MklabError("the timer of a local APIC runs; interleavings that depend on time are not explored")
+        shared = tuple(access for access in first if self._is_shared(access))
+        operation = describe(machine, cpu, registers, self._event, shared)
+        return self._result(state, cpu, before, choices, operation)
+
+    def _is_shared(self, access: Access) -> bool:
+        words = range(access.paddr >> 3, (access.paddr + access.size - 1 >> 3) + 1)
+        return any(word in self._places for word in words)
+
+    def _result(self, state: State, cpu: int, before: dict[int, int], choices: list[Any], operation: Any) -> Transition:
+        stage, machine, turn = self._stage, self._machine, self.witness.turn
+        instructions = machine.time - self.witness.start
+        place = self._places.get(apic_word(cpu))
+        reads = self._reads | (0 if place is None else 1 << place)
+        if turn.stopped:
+            stage.disturbed(before)
+            kept = (state.locals[cpu], state.apics[cpu], b"")
+            return Transition(
+                cpu, *kept, (), (), 0, instructions, tuple(choices), reads, self._writes, turn.stopped, operation
+            )
+        slept = stage.read_wake(cpu)
+        stored = tuple(stage.note_shared(before))
+        parts = (stage.note_local(cpu, before), stage.note_apic(cpu), stage.note_platform())
+        return Transition(
+            *(cpu, *parts, stored, tuple(turn.kept), slept, instructions),
+            *(tuple(choices), reads, self._writes, "", operation),
+        )
+
+    def _slice(self, cpu: int) -> tuple[int, bool]:
+        """One slice, or as much of it as comes before the next visible operation.
+
+        Returns:
+            Its budget, 0 where nothing of it may run, and whether a visible operation comes next.
+        """
+        machine, turn = self._machine, self.witness.turn
+        before, marks = machine.time, (self._reads, self._writes, len(turn.kept))
+        saved = self._save(cpu)
+        try:
+            turn.take(machine.cpus[cpu], LONGEST)
+        except _CutError as cut:
+            self._restore(cpu, saved)
+            self._reads, self._writes = marks[:2]
+            del turn.kept[marks[2] :]
+            budget = cut.position - (before - self.witness.start)
+            if budget <= 0:
+                return 0, True
+            if not self._begun:
+                self._first, self._event = [], ("", None)
+            turn.take(machine.cpus[cpu], budget)
+            return budget, True
+        return max(1, machine.time - before), False
+
+    def _save(self, cpu: int) -> tuple[Any, ...]:
+        machine = self._machine
+        calls = copy.deepcopy([call.to_dict() for call in machine.calls])
+        parts = machine.apics[cpu].state(), machine.board.msrs[cpu].state(), self._stage.platform_data()
+        context = save_context(machine.engine, cpu)
+        return context, cpu_fields(machine.cpus[cpu]), calls, parts, machine.time
+
+    def _restore(self, cpu: int, saved: tuple[Any, ...]) -> None:
+        machine = self._machine
+        context, fields, calls, (apic, msrs, platform), machine.time = saved
+        for word, value in self._undo.items():
+            self._stage.poke(word, value)
+        self._stage.dropped(self._undo)
+        self._undo = {}
+        load_context(machine.engine, cpu, context)
+        set_cpu_fields(machine.cpus[cpu], fields)
+        machine.calls[:] = [Call(**call) for call in calls]
+        machine.apics[cpu].restore(apic)
+        machine.board.msrs[cpu].restore(msrs)
+        machine.board.take_commands()
+        machine.board.reset_request = machine.board.exit_request = None
+        machine.stopped = None
+        self._stage.put_platform(platform)
