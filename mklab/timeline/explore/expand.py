@@ -28,11 +28,13 @@ class Partition:
         shared: words of memory (ascending), by number.
         others: the numbers of APICs, ports and consoles that they share.
         points: those of both at which interleavings are enumerated.
+        forget: whether what lies below stack pointers may be forgotten.
     """
 
     shared: tuple[int, ...] = ()
     others: tuple[int, ...] = ()
     points: frozenset[int] = frozenset()
+    forget: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Expander:
         self._machine = machine
         self._invariants = invariants
         self._reduce = reduce
-        self.stage = Stage(machine, partition.shared)
+        self.stage = Stage(machine, partition.shared, forget=partition.forget)
         numbers = [*partition.shared, *partition.others]
         places = {word: place for place, word in enumerate(numbers)}
         self.known = known
@@ -112,6 +114,11 @@ class Expander:
         """Who has touched what since the last time."""
         fresh, self._probe.fresh = self._probe.fresh, Touched()
         return fresh
+
+    @property
+    def remembered(self) -> bool:
+        """Whether a CPU has read what was forgotten."""
+        return self._probe.remembered
 
     # Transitions
 
@@ -170,7 +177,7 @@ class Expander:
             locals_[target], apics[target] = local, apic
             stage.put(state._replace(locals=tuple(locals_), apics=tuple(apics)))
             machine._interrupts.reach(machine.cpus[target], sender, icr)
-            known = self._effects[key] = stage.note_local(target, ()), stage.note_apic(target)
+            known = self._effects[key] = stage.note_local(target, {}), stage.note_apic(target)
         return known
 
     def settled(self, state: State) -> State:

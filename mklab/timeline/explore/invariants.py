@@ -9,7 +9,7 @@ from mklab.machine.machine import Machine
 from mklab.machine.registers import RFLAGS
 from mklab.timeline.explore.stage import Stage
 from mklab.timeline.explore.state import State
-from mklab.timeline.explore.transition import Transition
+from mklab.timeline.explore.transition import Access, Operation, Transition
 
 __all__ = ["Always", "AtTheEnd", "Invariant", "NoDataRace", "NoDeadlock", "NoLostMessage", "Question", "Situation"]
 
@@ -104,8 +104,7 @@ class NoDataRace:
                 for access in mine.accesses:
                     for against in other.accesses:
                         if access.conflicts(against) and not (
-                            self._synchronises(mine.atomic, access.paddr)
-                            and self._synchronises(other.atomic, against.paddr)
+                            self.synchronises(mine, access) and self.synchronises(other, against)
                         ):
                             kinds = ["writes" if one.write else "reads" for one in (access, against)]
                             return (
@@ -115,8 +114,9 @@ class NoDataRace:
                             )
         return None
 
-    def _synchronises(self, atomic: bool, paddr: int) -> bool:
-        return atomic or any(start <= paddr < end for start, end in self.sync)
+    def synchronises(self, operation: Operation, access: Access) -> bool:
+        """Whether this access of that operation does."""
+        return operation.atomic or any(start <= access.paddr < end for start, end in self.sync)
 
 
 class NoDeadlock:

@@ -11,6 +11,7 @@ from typing import Any
 from mklab.errors import MklabError
 from mklab.machine.process import Call
 from mklab.timeline.explore.operation import describe
+from mklab.timeline.explore.stack import Dead, mask_of
 from mklab.timeline.explore.stage import Stage
 from mklab.timeline.explore.state import State, cpu_fields, set_cpu_fields
 from mklab.timeline.explore.touched import Touched
@@ -36,6 +37,10 @@ class _SurpriseError(BaseException):
     """A CPU touches what was taken for another one's own."""
 
 
+class _ForgottenError(BaseException):
+    """A CPU reads what was forgotten."""
+
+
 class Probe:
     """Performs transitions on the machine of ``stage``.
 
@@ -47,6 +52,7 @@ class Probe:
 
     Attributes:
         fresh: who has touched what, as seen here.
+        remembered: whether a CPU has read what was forgotten.
     """
 
     def __init__(self, stage: Stage, places: Mapping[int, int], points: Collection[int], known: Touched) -> None:
@@ -56,12 +62,15 @@ class Probe:
         self._points = points
         self._known = known
         self.fresh = Touched()
+        self.remembered = False
         self.witness = Witness(stage.machine, self)
+        self._dead = Dead()
         self._begin()
 
     def _begin(self) -> None:
         self._begun = False
         self._undo: dict[int, int] = {}
+        self._written: dict[int, int] = {}
         self._reads = self._writes = 0
         self._first: list[Access] = []
         self._event: tuple[str, Any] = ("", None)
@@ -88,7 +97,13 @@ class Probe:
             self._reads |= 1 << place
 
     def accessed(self, paddr: int, size: int, write: bool, position: int) -> None:
-        """The first instruction's accesses are kept."""
+        """The first instruction's accesses are kept; nothing that was forgotten may be read."""
+        for word in range(paddr >> 3, (paddr + size - 1 >> 3) + 1):
+            mask = mask_of(word, paddr, size)
+            if write:
+                self._written[word] = self._written.get(word, 0) | mask
+            elif self._dead.bytes_of(word) & mask & ~self._written.get(word, 0):
+                raise _ForgottenError
         if position == 0 and not self._begun:
             self._first.append(Access(paddr, size, write))
 
@@ -108,6 +123,7 @@ class Probe:
         stage, machine = self._stage, self._machine
         stage.put(state)
         self._begin()
+        self._dead = stage.local(state.locals[cpu]).dead
         self.witness.begin(cpu)
         registers, choices = machine.registers(cpu), []
         before: dict[int, int] = {}
@@ -126,7 +142,8 @@ class Probe:
                     break
                 if not machine._runnable(machine.cpus[cpu]):
                     break
-        except _SurpriseError:
+        except (_SurpriseError, _ForgottenError) as why:
+            self.remembered |= isinstance(why, _ForgottenError)
             stage.disturbed({**self._undo, **before})
             return None
         if machine._interrupts.deadline is not None:
@@ -152,7 +169,7 @@ class Probe:
             )
         slept = stage.read_wake(cpu)
         stored = tuple(stage.note_shared(before))
-        parts = (stage.note_local(cpu, before), stage.note_apic(cpu), stage.note_platform())
+        parts = (stage.note_local(cpu, self._written), stage.note_apic(cpu), stage.note_platform())
         return Transition(
             *(cpu, *parts, stored, tuple(turn.kept), slept, instructions),
             *(tuple(choices), reads, self._writes, "", operation),
@@ -166,12 +183,14 @@ class Probe:
         """
         machine, turn = self._machine, self.witness.turn
         before, marks = machine.time, (self._reads, self._writes, len(turn.kept))
+        written = dict(self._written)
         saved = self._save(cpu)
         try:
             turn.take(machine.cpus[cpu], LONGEST)
         except _CutError as cut:
             self._restore(cpu, saved)
             self._reads, self._writes = marks[:2]
+            self._written = written
             del turn.kept[marks[2] :]
             budget = cut.position - (before - self.witness.start)
             if budget <= 0:

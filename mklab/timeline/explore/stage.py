@@ -8,6 +8,8 @@ from mklab.machine.engine.accesses import load_context, save_context
 from mklab.machine.machine import Machine
 from mklab.machine.ownership import Image
 from mklab.machine.process import Call
+from mklab.machine.registers import Registers
+from mklab.timeline.explore.stack import Dead
 from mklab.timeline.explore.state import Local, State, cpu_fields, digest, set_cpu_fields
 
 __all__ = ["Stage"]
@@ -24,14 +26,16 @@ class Stage:
     Args:
         machine: as it is at the beginning; :meth:`leave` makes it so again.
         shared: the words that CPUs share.
+        forget: whether what lies below stack pointers is forgotten.
 
     Attributes:
         index: place of each shared word in ``State.shared``.
         first: the state at the beginning.
     """
 
-    def __init__(self, machine: Machine, shared: Sequence[int]) -> None:
+    def __init__(self, machine: Machine, shared: Sequence[int], *, forget: bool = True) -> None:
         self.machine = machine
+        self._forget = forget
         self.index = {word: place for place, word in enumerate(shared)}
         self._words = [
             (start >> 3, end >> 3, memoryview(buffer).cast("Q")) for start, end, buffer in machine.memory.buffers
@@ -49,7 +53,7 @@ class Stage:
         cpus = range(len(machine.cpus))
         self._placed: list[Local] = []
         for cpu in cpus:
-            self._placed.append(self._locals[self._read_local(cpu, {}, ())])
+            self._placed.append(self._locals[self._read_local(cpu, None, {})])
         self._placed_apics = [self.read_apic(cpu) for cpu in cpus]
         self._placed_shared = tuple(self._base[word] for word in shared)
         self._placed_platform = self.read_platform()
@@ -190,9 +194,14 @@ class Stage:
 
     # From the machine to a state
 
-    def note_local(self, cpu: int, words: Iterable[int]) -> bytes:
-        """Read the part of ``cpu``, which has run and written ``words``, and note it as what is on the machine."""
-        key = self._read_local(cpu, self._placed[cpu].memory, words)
+    def note_local(self, cpu: int, written: dict[int, int]) -> bytes:
+        """Read the part of ``cpu`` and note it as what is on the machine.
+
+        Args:
+            cpu: which has run.
+            written: what it has written: bytes of words, as bits.
+        """
+        key = self._read_local(cpu, self._placed[cpu], written)
         self._placed[cpu] = self._locals[key]
         return key
 
@@ -222,10 +231,11 @@ class Stage:
         self._placed_platform = self.read_platform()
         return self._placed_platform
 
-    def _read_local(self, cpu: int, memory: dict[int, int], words: Iterable[int]) -> bytes:
+    def _read_local(self, cpu: int, before: Local | None, written: dict[int, int]) -> bytes:
         machine = self.machine
-        memory = dict(memory)
-        for word in words:
+        memory, dead = (dict(before.memory), before.dead) if before is not None else ({}, Dead())
+        registers, extended = machine.engine.registers(cpu), machine.engine.extended(cpu)
+        for word in written:
             if word in self.index:
                 continue
             value = self.peek(word)
@@ -233,15 +243,27 @@ class Stage:
                 memory.pop(word, None)
             else:
                 memory[word] = value
+        if self._forget and before is not None:
+            dead = self._bury(registers, dead, memory, written)
         calls = [{**call.to_dict(), "wake": 0} for call in machine.calls if call.cpu == cpu]
         fields = cpu_fields(machine.cpus[cpu])
         msrs = machine.board.msrs[cpu].state()
-        registers, extended = machine.engine.registers(cpu), machine.engine.extended(cpu)
-        key = digest(cpu, repr(registers), extended, fields, msrs, calls, sorted(memory.items()))
+        parts = repr(registers), extended, fields, msrs, calls, (dead.regions, dead.holes)
+        key = digest(cpu, *parts, sorted(memory.items()))
         if key not in self._locals:
             context = save_context(machine.engine, cpu)
-            self._locals[key] = Local(key, context, fields, msrs, copy.deepcopy(calls), memory)
+            self._locals[key] = Local(key, context, fields, msrs, copy.deepcopy(calls), dead, memory)
         return key
+
+    def _bury(self, registers: Registers, dead: Dead, memory: dict[int, int], written: dict[int, int]) -> Dead:
+        """Forget what lies below the stack pointer; RAM is given what it was at the beginning."""
+        dead = dead.after(registers.ss.base + registers.rsp & (1 << 64) - 1, written)
+        for start, end in dead.regions:
+            gone = [word for word in memory if start <= word < end]
+            for word in gone:
+                del memory[word]
+                self.poke(word, self._base[word])
+        return dead
 
     def read_apic(self, cpu: int) -> bytes:
         """The key of the local APIC's registers."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mklab.machine.cpu import Cpu, CpuState
+from mklab.timeline.explore.stack import Dead
 
 __all__ = ["Local", "State", "cpu_fields", "digest", "set_cpu_fields"]
 
@@ -45,6 +46,7 @@ class Local:
         fields: the CPU's plain data.
         msrs: its model-specific registers.
         calls: the calls in its process context, the one under way first; none of them sleeps (see ``State.wakes``).
+        dead: what of its memory was forgotten.
         memory: 8-byte words by number (physical address / 8), where they differ from what they were at the beginning.
     """
 
@@ -53,6 +55,7 @@ class Local:
     fields: tuple[Any, ...]
     msrs: dict[str, Any]
     calls: list[dict[str, Any]]
+    dead: Dead
     memory: dict[int, int]
 
 
