@@ -113,8 +113,8 @@ class Slice(Event):
     Attributes:
         budget: instructions allowed; 0 for one step of a process-context call.
         executed: instructions begun.
-        stop: why it ended: ``budget``, ``halt``, ``ipi``, ``call`` (a step was done), ``shutdown``, ``reset`` (of the
-            platform), ``exit`` (through the debug exit), ``asked`` (Ctrl-C).
+        stop: why it ended: ``budget`` (Ctrl-C takes away what was left of it), ``halt``, ``ipi``, ``call`` (a step was
+            done), ``shutdown``, ``reset`` (of the platform), ``exit`` (through the debug exit).
         registers: a digest of the CPU's general, control and segment registers at the end; not of SSE, x87 or MSRs.
     """
 

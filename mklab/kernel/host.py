@@ -62,7 +62,8 @@ class Host(Kernel):
         super().__init__(machine, _NAME)
         self.kimages = KimageList(machine.memory)
         self.kick = Kick(self)
-        machine.functions.update(
+        machine.install(
+            _NAME,
             {
                 "kexec_load": KexecLoad(self),
                 "kernel_kexec": KernelKexec(self),
@@ -74,9 +75,9 @@ class Host(Kernel):
                 "work": GuestWork(self),
                 "cpu_up": CpuUp(self),
                 "cpu_down": CpuDown(self),
-            }
+            },
+            {"multikernel": MessageObserver(machine)},
         )
-        machine.observers["multikernel"] = MessageObserver(machine)
 
     # Start-up
 

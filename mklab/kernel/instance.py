@@ -204,7 +204,7 @@ class Kernel:
             self.run_until(lambda _: call.done, f"{call.function} has not returned")
         except MklabError:
             if call in self.machine.calls:
-                self.machine.calls.remove(call)
+                self.machine.abandon(call)
             raise
         if call.errno:
             raise KexecError(call.errno, call.function, call.reason)

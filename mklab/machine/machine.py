@@ -1,9 +1,10 @@
 """The machine: CPUs, memory, local APICs and serial ports put together, run as a schedule decides."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from mklab.errors import require
 from mklab.machine import lapic
@@ -18,7 +19,7 @@ from mklab.machine.ownership import Image, Observation
 from mklab.machine.power import Power
 from mklab.machine.process import Call, KernelFunction
 from mklab.machine.registers import Registers
-from mklab.machine.schedule import RoundRobin, Schedule
+from mklab.machine.schedule import RoundRobin, Schedule, schedule_of
 from mklab.machine.turn import Turn
 from mklab.trace import (
     ConsoleByte,
@@ -34,6 +35,7 @@ MAX_CPUS = 255
 """In xAPIC mode: ids have 8 bits, and 0xFF names all CPUs."""
 MAX_X2APIC_CPUS = 1024
 _BROADCAST, _X2APIC_BROADCAST = 0xFF, 0xFFFFFFFF
+Observer = Callable[[str, int, int, int | None], None]
 MOST_EVENTS = 500_000
 """Events of one run: a guest that does nothing but cause some would fill the memory of the notebook's process."""
 
@@ -70,10 +72,13 @@ class Machine:
         debug_exit: whether there is a device at port 0xF4 that ends the run.
 
     Attributes:
-        memory, trace, cpus, apics, schedule, engine, board: its parts; ``apics[i]`` belongs to ``cpus[i]``.
+        memory, trace, cpus, apics, engine, board: its parts; ``apics[i]`` belongs to ``cpus[i]``.
+        arguments: what it was made with, as plain data.
         time: virtual time: instructions executed by all CPUs, and the gaps in which none could run.
         images: the kernels in memory, by name.
+        functions: kernel functions by name.
         observers: called with ``("sent" or "delivered", target, vector, sender or None)`` for IPIs; they hold no state.
+        installed: who has made functions and observers known.
 
     Raises:
         ValueError: an argument is out of range.
@@ -105,29 +110,67 @@ class Machine:
         self.trace = Trace()
         self.time = 0
         self.memory = PhysicalMemory([(0, ram)] if isinstance(ram, int) else ram)
-        self.schedule: Schedule = schedule or RoundRobin()
+        self.memory.before_write = self._note_write
+        self._schedule: Schedule = schedule or RoundRobin()
+        self._inside = True
         self.on_shutdown = on_shutdown
         self.x2apic = x2apic
         self.cpus = [Cpu(index, apic_id) for index, apic_id in enumerate(ids)]
         self.images: dict[str, Image] = {}
         self.calls: list[Call] = []
         self.functions: dict[str, KernelFunction] = {}
-        self.observers: dict[str, Callable[[str, int, int, int | None], None]] = {}
+        self.observers: dict[str, Observer] = {}
+        self.installed: list[str] = []
         self.stopped: Stop | None = None
         self._interrupts = InterruptBus(self)
         self.board = Board(self, debug_exit)
         self.current = 0
+        self.arguments: dict[str, Any] = {
+            "cpus": cpus,
+            "ram": [list(one) for one in self.memory.ranges],
+            "schedule": self.schedule.state(),
+            "apic_ids": ids,
+            "on_shutdown": on_shutdown,
+            "x2apic": x2apic,
+            "debug_exit": debug_exit,
+        }
+        self.trace.emit(Input, 0, None, name="power_on", args=copy.deepcopy(self.arguments))
         self.engine = Engine(self.memory, self.board, cpus)
-        self._interruptible = Interruptible(self.engine.stop)
+        self.interruptible = Interruptible(self.engine.stop)
         self._observation = Observation(self, self.engine, self._interrupts)
-        self._turn = Turn(self, self._interrupts, self._observation, self._interruptible)
+        self._turn = Turn(self, self._interrupts, self._observation, self.interruptible)
         self.power = Power(self, self.engine, self._observation)
+        self._inside = False
 
-    # Acts from outside
+    @classmethod
+    def from_arguments(cls, arguments: dict[str, Any]) -> Self:
+        """A machine as another one's :attr:`arguments` describe it.
+
+        Raises:
+            ValueError: an argument is out of range, missing, or unknown.
+        """
+        rest = dict(arguments)
+        try:
+            ram, schedule = [(start, size) for start, size in rest.pop("ram")], rest.pop("schedule")
+            return cls(ram=ram, schedule=schedule_of(schedule), **rest)
+        except (LookupError, TypeError, OSError, OverflowError, MemoryError) as error:
+            raise ValueError(f"arguments must be those of a machine, not {str(arguments)[:80]!r}: {error}") from None
+
+    # Acts from outside: each is journalled before it has an effect
 
     def journal(self, name: str, args: dict[str, Any]) -> None:
-        """Record an act from outside, so that a run can be replayed."""
-        self.emit(Input, None, name=name, args=args)
+        """Record an act from outside, so that a run can be replayed; what a step of a kernel function does is none."""
+        if not self._inside:
+            self.emit(Input, None, name=name, args=args)
+
+    @contextmanager
+    def _from_inside(self) -> Iterator[None]:
+        """What is done meanwhile follows from what the journal says already."""
+        before, self._inside = self._inside, True
+        try:
+            yield
+        finally:
+            self._inside = before
 
     def poke(self, paddr: int, data: bytes) -> None:
         """Store ``data`` at physical address ``paddr``, from outside.
@@ -136,40 +179,80 @@ class Machine:
             ValueError: not all of it is RAM.
         """
         self.memory.write(paddr, data)
-        self.journal("poke", {"paddr": paddr, **self.trace.keep(data)})
+
+    def _note_write(self, paddr: int, data: bytes) -> None:
+        """Python writes to memory: a poke, unless the machine itself or a kernel function does it."""
+        if not self._inside:
+            self.journal("poke", {"paddr": paddr, **self.trace.keep(data)})
+
+    @property
+    def schedule(self) -> Schedule:
+        """Who runs next; another one can be given between two slices."""
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule) -> None:
+        self.journal("schedule", {"schedule": copy.deepcopy(schedule.state())})
+        self._schedule = schedule
+
+    def restore_schedule(self, schedule: Schedule, state: dict[str, Any]) -> None:
+        """Let ``schedule`` go on from ``state``, as it was when that was taken: no act from outside."""
+        self._schedule = schedule
+        schedule.restore(state)
+
+    def install(self, name: str, functions: dict[str, KernelFunction], observers: dict[str, Observer]) -> None:
+        """Make a kernel's functions and observers known; ``name`` says in the journal who has done it.
+
+        Twice does no harm: then the later ones serve. Code cannot be kept with a state, but is installed again.
+        """
+        if name not in self.installed:
+            self.journal("install", {"name": name})
+            self.installed.append(name)
+        self.functions.update(functions)
+        self.observers.update(observers)
 
     def patch_registers(self, cpu: int, registers: Registers, *, running: bool = True) -> None:
         """Give ``cpu`` other registers from outside, and let it run (or leave its state as it is)."""
         self._check(cpu)
+        self.journal("patch_registers", {"cpu": cpu, "registers": registers.to_dict(), "running": running})
         self.engine.set_registers(cpu, registers)
         if running:
             self.cpus[cpu].state = CpuState.RUNNING
             self.stopped = None
-        self.journal("patch_registers", {"cpu": cpu, "registers": registers.to_dict(), "running": running})
         self._observation.note_mode(self.cpus[cpu], registers.mode)
 
     def console_input(self, kernel: str, data: bytes) -> None:
         """Bytes arrive on the serial port of ``kernel``."""
-        self.board.console(kernel).receive(data)
         self.journal("console_input", {"kernel": kernel, "data": data.hex()})
+        self.board.console(kernel).receive(data)
 
     def plan(self, cpu: int, owner: str | None) -> None:
         """Note which kernel ``cpu`` is meant for. It changes nothing; the owner is observed."""
         self._check(cpu)
+        self.journal("plan", {"cpu": cpu, "owner": owner})
         self.cpus[cpu].planned = owner
         self.emit(Planned, cpu, owner=owner)
 
     def add_image(self, image: Image) -> None:
         """Let ``image`` be known as a kernel: CPUs that enter its memory are its own, and it has a console."""
+        self.journal("add_image", copy.deepcopy(image.to_dict()))
         self.images[image.name] = image
-        self.journal("add_image", image.to_dict())
 
     def submit(self, call: Call) -> Call:
         """Let a kernel function begin in process context on ``call.cpu``; :meth:`run` carries it out."""
         self._check(call.cpu)
-        self.calls.append(call)
         self.journal("submit", copy.deepcopy(call.to_dict()))
+        self.calls.append(call)
         return call
+
+    def abandon(self, call: Call) -> None:
+        """Nobody waits for ``call`` any more: it goes no further, and what it has done stays as it is.
+
+        Raises:
+            ValueError: it is not under way.
+        """
+        self.journal("abandon", {"call": self.calls.index(call)})
+        self.calls.remove(call)
 
     def _check(self, cpu: int) -> None:
         require("cpu", cpu, 0, len(self.cpus) - 1)
@@ -216,36 +299,52 @@ class Machine:
         require("budget", budget, 1, 1 << 62, " instructions")
         end = self.time + budget
         most = self.trace.count + MOST_EVENTS
-        with self._interruptible:
+        with self.interruptible:
             while True:
                 if self.stopped:
                     return self.stopped
                 if until is not None and until(self):
                     return Stop("until", None, "the condition holds")
-                if self._interruptible.requested:
+                if self.interruptible.requested:
                     raise KeyboardInterrupt
                 if self.time >= end:
                     return Stop("budget", self.current, f"{budget} instructions executed; {self._where(self.current)}")
                 if self.trace.count >= most:
                     return Stop("events", self.current, f"{MOST_EVENTS:,} events; {self._where(self.current)}")
-                if not self._advance(end - self.time):
+                if not self.advance(end - self.time):
                     return self._nothing_runs()
 
     def step(self) -> Stop | None:
         """Run one slice, or one step of a call; None where there is more to run. Ctrl-C acts as in :meth:`run`."""
-        with self._interruptible:
-            advanced = not self.stopped and self._advance(None)
+        with self.interruptible:
+            advanced = not self.stopped and self.advance()
         return None if advanced else self.stopped or self._nothing_runs()
 
-    def _advance(self, left: int | None) -> bool:
-        """Let the schedule's choice run once; False where no CPU can."""
+    def advance(self, left: int | None = None, choice: tuple[int, int] | None = None) -> bool:
+        """Let the schedule's choice run once, or time pass while every CPU waits; False where nothing can happen.
+
+        For those who run the machine within ``machine.interruptible``, which this does not enter; others call
+        :meth:`run` or :meth:`step`.
+
+        Args:
+            left: the most instructions.
+            choice: a CPU and its budget, instead of the schedule's. The schedule is asked all the same, so that it
+                goes on afterwards as if the choice had been its own.
+
+        Raises:
+            ValueError: the CPU chosen cannot run, or its budget is not positive.
+        """
         runnable = [cpu.index for cpu in self.cpus if self._runnable(cpu)]
-        if not runnable:
-            return self._skip()
-        index, budget = self.schedule.choose(runnable)
-        if index not in runnable or budget < 1:
-            raise ValueError(f"schedule must choose one of {runnable} and a budget from 1 on, not {(index, budget)!r}")
-        self._turn.take(self.cpus[index], budget if left is None else min(budget, left))
+        with self._from_inside():
+            if not runnable:
+                return self._skip()
+            index, budget = self.schedule.choose(runnable)
+            if choice is not None:
+                index, budget = choice
+            if index not in runnable or budget < 1:
+                chosen = (index, budget)
+                raise ValueError(f"schedule must choose one of {runnable} and a budget from 1 on, not {chosen!r}")
+            self._turn.take(self.cpus[index], budget if left is None else min(budget, left))
         return True
 
     def _skip(self) -> bool:
@@ -298,13 +397,21 @@ class Machine:
         """
         self._check(cpu)
         require("value", value, 0, 0xFFFFFFFF)
-        if APIC_BASE <= paddr < APIC_BASE + APIC_SIZE:
-            self.board.write_apic(cpu, paddr - APIC_BASE, value)
-        else:
-            self.memory.write(paddr, value.to_bytes(4, "little"))
-        if not self._turn.performing:
-            # From outside, between two slices: what an ICR write sends goes at once.
-            self.journal("store", {"cpu": cpu, "paddr": paddr, "value": value})
+        with self._act("store", {"cpu": cpu, "paddr": paddr, "value": value}):
+            if APIC_BASE <= paddr < APIC_BASE + APIC_SIZE:
+                self.board.write_apic(cpu, paddr - APIC_BASE, value)
+            else:
+                self.memory.write(paddr, value.to_bytes(4, "little"))
+
+    @contextmanager
+    def _act(self, name: str, args: dict[str, Any]) -> Iterator[None]:
+        """Something that ``cpu`` does; from outside, between two slices, what it asks of the platform comes at once."""
+        if self._inside:
+            yield
+            return
+        self.journal(name, args)
+        with self._from_inside():
+            yield
             self._turn.carry_out()
 
     def wrmsr(self, cpu: int, msr: int, value: int) -> None:
@@ -315,15 +422,13 @@ class Machine:
         """
         self._check(cpu)
         require("value", value, 0, (1 << 64) - 1)
-        try:
-            self.board.write_apic_msr(cpu, msr, value)
-        except lapic.ApicFaultError as fault:
-            raise ValueError(
-                f"msr and value must be what the local APIC takes, not {(hex(msr), value)!r}: {fault}"
-            ) from None
-        if not self._turn.performing:
-            self.journal("wrmsr", {"cpu": cpu, "msr": msr, "value": value})
-            self._turn.carry_out()
+        with self._act("wrmsr", {"cpu": cpu, "msr": msr, "value": value}):
+            try:
+                self.board.write_apic_msr(cpu, msr, value)
+            except lapic.ApicFaultError as fault:
+                raise ValueError(
+                    f"msr and value must be what the local APIC takes, not {(hex(msr), value)!r}: {fault}"
+                ) from None
 
     def out(self, cpu: int, port: int, value: int) -> None:
         """``cpu`` writes a byte to an I/O port on behalf of its kernel's process context.
@@ -334,13 +439,12 @@ class Machine:
         self._check(cpu)
         require("port", port, 0, 0xFFFF)
         require("value", value, 0, 0xFF)
-        self.board.write_port(cpu, port, 1, value)
-        if not self._turn.performing:
-            self.journal("out", {"cpu": cpu, "port": port, "value": value})
-            self._turn.carry_out()
+        with self._act("out", {"cpu": cpu, "port": port, "value": value}):
+            self.board.write_port(cpu, port, 1, value)
 
     def printk(self, kernel: str, text: str) -> None:
         """A line of a kernel's log, from its process context."""
+        self.journal("printk", {"kernel": kernel, "text": text})
         self.emit(Printk, self.current, kernel=kernel, text=text)
 
     def stop_for_good(self, reason: str, cpu: int | None, detail: str, code: int | None = None) -> None:
@@ -354,6 +458,7 @@ class Machine:
     def jump(self, cpu: int, registers: Registers) -> None:
         """Process context on ``cpu`` jumps out of its kernel to ``registers``; it is nobody's until it enters one."""
         self._check(cpu)
+        self.journal("jump", {"cpu": cpu, "registers": registers.to_dict()})
         self.engine.set_registers(cpu, registers)
         self.cpus[cpu].state = CpuState.RUNNING
         self._observation.disown(self.cpus[cpu])

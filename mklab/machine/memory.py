@@ -28,6 +28,7 @@ class PhysicalMemory:
         ranges: the ranges of RAM, ascending.
         on_write: called with ``(start, end)`` after each write from Python.
         witness: called with address, size and whether it writes, before each access from Python; None: nobody looks.
+        before_write: called with the address and the bytes before each write from Python.
 
     Raises:
         ValueError: a range is not page aligned, overlaps another one or the local APIC's page, or lies outside the
@@ -38,6 +39,7 @@ class PhysicalMemory:
         self.ranges = sorted(ranges)
         self.on_write: Callable[[int, int], None] = _nobody_listens
         self.witness: Callable[[int, int, bool], None] | None = None
+        self.before_write: Callable[[int, bytes], None] = _nobody_listens
         self._buffers: list[tuple[int, int, mmap.mmap]] = []
         end = 0
         if not self.ranges:
@@ -70,7 +72,12 @@ class PhysicalMemory:
         """True where all of ``[paddr, paddr + size)`` is RAM of one range."""
         return any(start <= paddr and paddr + size <= end for start, end, _ in self._buffers)
 
-    def _find(self, paddr: int, size: int) -> tuple[int, mmap.mmap]:
+    def find(self, paddr: int, size: int) -> tuple[int, mmap.mmap]:
+        """Where ``[paddr, paddr + size)`` lies: the offset in the bytes of its range, and those bytes.
+
+        Raises:
+            ValueError: not all of it is RAM.
+        """
         if size < 0:
             raise ValueError(f"size must be 0 or more bytes, not {size!r}")
         for start, end, buffer in self._buffers:
@@ -84,7 +91,7 @@ class PhysicalMemory:
         Raises:
             ValueError: not all of them are RAM.
         """
-        offset, buffer = self._find(paddr, size)
+        offset, buffer = self.find(paddr, size)
         if self.witness is not None and size:
             self.witness(paddr, size, False)
         return buffer[offset : offset + size]
@@ -95,11 +102,12 @@ class PhysicalMemory:
         Raises:
             ValueError: not all of it is RAM; nothing is written then.
         """
-        offset, buffer = self._find(paddr, len(data))
-        if self.witness is not None and data:
-            self.witness(paddr, len(data), True)
-        buffer[offset : offset + len(data)] = data
+        offset, buffer = self.find(paddr, len(data))
         if data:
+            if self.witness is not None:
+                self.witness(paddr, len(data), True)
+            self.before_write(paddr, data)
+            buffer[offset : offset + len(data)] = data
             self.on_write(paddr, paddr + len(data))
 
     def read_u64(self, paddr: int) -> int:
@@ -136,5 +144,5 @@ class PhysicalMemory:
             self.on_write(start, end)
 
 
-def _nobody_listens(_start: int, _end: int) -> None:
-    """No engine has mapped the memory yet."""
+def _nobody_listens(_paddr: int, _what: object) -> None:
+    """No machine has the memory yet."""

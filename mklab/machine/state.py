@@ -36,6 +36,7 @@ def state(machine: Machine) -> dict[str, Any]:
         "schedule": machine.schedule.state(),
         "images": copy.deepcopy([image.to_dict() for image in machine.images.values()]),
         "calls": copy.deepcopy([call.to_dict() for call in machine.calls]),
+        "installed": list(machine.installed),
         "blobs": _blobs(machine),
         "stopped": vars(machine.stopped) if machine.stopped else None,
         "trace": machine.trace.state(),
@@ -84,6 +85,7 @@ def _restore(machine: Machine, data: dict[str, Any]) -> None:
     machine.images.clear()
     machine.images.update({image["name"]: Image(**copy.deepcopy(image)) for image in data["images"]})
     machine.calls[:] = [Call(**copy.deepcopy(call)) for call in data["calls"]]
+    machine.installed = list(data["installed"])
     machine.stopped = Stop(**data["stopped"]) if data["stopped"] else None
     machine.trace.restore(data["trace"])
     machine.trace.blobs = {name: base64.b64decode(blob) for name, blob in data["blobs"].items()}

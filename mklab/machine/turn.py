@@ -27,7 +27,6 @@ class Turn:
 
     Attributes:
         running: whether the engine executes now.
-        performing: whether a kernel function performs a step now.
     """
 
     def __init__(
@@ -38,7 +37,6 @@ class Turn:
         self._observation = observation
         self._interruptible = interruptible
         self.running = False
-        self.performing = False
 
     def take(self, cpu: Cpu, budget: int) -> None:
         """Let ``cpu`` run for up to ``budget`` instructions, or perform one step of a call that is ready on it."""
@@ -64,8 +62,9 @@ class Turn:
                 stop = "ipi"
                 break
             if self._interruptible.requested:
-                stop = "asked"
-            if self._interruptible.requested or self._machine.board.leaving or self._machine.stopped:
+                # As if the schedule had allowed no more, so that the run can be replayed; but one instruction at least.
+                budget = max(self._machine.time - start, 1)
+            if self._machine.board.leaving or self._machine.stopped:
                 break
         self.carry_out()
         if self._machine.stopped:
@@ -194,7 +193,6 @@ class Turn:
             raise MklabError(
                 f"a call of {call.function} is under way, but no kernel knows it: make Host(machine) first"
             )
-        self.performing = True
         try:
             detail = function.step(call)
         except KexecError as error:
@@ -208,7 +206,6 @@ class Turn:
             call.step = ""
             raise
         finally:
-            self.performing = False
             if call.done:
                 self._machine.calls.remove(call)
         self._machine.emit(Step, call.cpu, function=call.function, step=step, detail=detail)

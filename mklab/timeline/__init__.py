@@ -1,0 +1,1 @@
+"""A machine's past and its other futures: changed pages, recordings."""

@@ -9,7 +9,7 @@ from mklab.kernel.kexec import KexecSegment
 from mklab.kernel.layout import HOST_END, WINDOW
 from mklab.machine.machine import MAX_X2APIC_CPUS, Machine
 from mklab.machine.memory import Range
-from mklab.machine.schedule import RoundRobin
+from mklab.machine.schedule import KINDS, RoundRobin
 from mklab.trace import Printk
 
 __all__ = [
@@ -60,6 +60,9 @@ class Starving(RoundRobin):
             raise ValueError(f"the state must be of a Starving schedule, not {state['kind']!r}")
         super().restore(state | {"kind": "RoundRobin"})
         self.starved = state["starved"]
+
+
+KINDS["Starving"] = lambda: Starving(0)
 
 
 def booted(

@@ -229,6 +229,20 @@ class Engine:
         for name, value in zip(_XMM, values["xmm"], strict=True):
             write(name, int(value, 16))
 
+    def save_context(self, cpu: int) -> bytes:
+        """All registers of ``cpu``, as this process and this engine have them; for :meth:`load_context` only."""
+        if cpu == self._current:
+            return bytes(self._save_scratch())
+        return bytes(blob(self._contexts[cpu]))
+
+    def load_context(self, cpu: int, context: bytes) -> None:
+        """The inverse of :meth:`save_context`."""
+        if cpu != self._current:
+            blob(self._contexts[cpu])[:] = context
+            return
+        blob(self._scratch)[:] = context
+        uclib.uc_context_restore(self._handle, self._scratch._context)
+
     # Execution
 
     def run(
