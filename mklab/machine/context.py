@@ -65,6 +65,11 @@ class ContextLayout:
     error_code: int
     old_exception: int
 
+    @property
+    def hflags(self) -> int:
+        """Where the digest of mode and segments lies, a 32-bit number."""
+        return self.base + _HFLAGS
+
     def read(self, blob: Any, rflags: int) -> Registers:
         """The registers in ``blob`` (a writable buffer); ``rflags`` comes from the public interface.
 
@@ -76,7 +81,7 @@ class ContextLayout:
         for i, name in enumerate((*SEGMENTS, *_TABLES)):
             selector, base, limit, flags = _SEGMENT.unpack_from(blob, self.base + _SEGMENTS + 24 * i)
             values[name] = Segment(selector & 0xFFFF, base, limit, flags & 0xF0FF00)
-        hidden = struct.unpack_from("<I", blob, self.base + _HFLAGS)[0]
+        hidden = struct.unpack_from("<I", blob, self.hflags)[0]
         efer = struct.unpack_from("<Q", blob, self.efer)[0]
         return Registers(
             **values,
@@ -111,7 +116,7 @@ class ContextLayout:
         _CRS.pack_into(blob, self.base + _CR, registers.cr0, 0, registers.cr2, registers.cr3, registers.cr4)
         struct.pack_into("<Q", blob, self.efer, registers.efer)
         struct.pack_into("<i", blob, self.old_exception, -1)
-        at = self.base + _HFLAGS
+        at = self.hflags
         kept = struct.unpack_from("<I", blob, at)[0] & ~_Hidden.KNOWN
         struct.pack_into("<I", blob, at, kept | _hidden_flags(registers))
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mklab.machine.instructions import Instruction
 
-__all__ = ["Count", "Exit", "Platform"]
+__all__ = ["Exit", "Platform", "Watch"]
 
 
 class Platform(Protocol):
@@ -34,8 +34,7 @@ class Platform(Protocol):
         """The time stamp counter."""
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(NamedTuple):
     """Why the engine stopped.
 
     Attributes:
@@ -44,7 +43,7 @@ class Exit:
         reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: the engine's ``stop`` or the watch;
             ``absent``: an instruction fetch where there is no memory; ``intercept``: ``instruction`` comes next.
         vector, error, software: the exception, its error code (0 where it has none), whether INT n raised it.
-        last: linear address of the last instruction begun.
+        last: linear address of the last instruction begun, where it was an exception.
         instruction: what the engine does not execute itself.
     """
 
@@ -57,33 +56,16 @@ class Exit:
     instruction: Instruction | None = None
 
 
-class Count:
-    """One call of the engine's ``run``: what is allowed, what was done, and why it ends.
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the machine wants to see of a CPU while it executes.
 
     Attributes:
-        left: instructions still allowed.
-        last: linear address of the last instruction begun.
-        before_iret: whether IRET is not to be executed.
-        instruction: the instruction that is not to be executed, where one is reached.
-        asked, refused: a stop was asked for; the hook refused an instruction.
-        repeat, repeats, rcx: the last instruction that followed itself, how it may, and RCX then.
-        vector, error: an exception of the guest; a failure in a callback of ours.
+        place: called before an instruction in another mode, or on another page of linear addresses, than the one
+            before it, with its address; True stops there.
+        interrupt: stop where an interrupt can be delivered: 1 where no shadow of STI or MOV SS keeps it away, 2 where
+            RFLAGS.IF is set, too; 0: never.
     """
 
-    def __init__(self, budget: int, watch: Callable[[int], bool] | None, before_iret: bool = False) -> None:
-        self.budget = self.left = budget
-        self.watch = watch
-        self.before_iret = before_iret
-        self.instruction: Instruction | None = None
-        self.last = -1
-        self.asked = self.refused = False
-        self.repeat: tuple[int, int] = (-1, -1)
-        self.repeats = ""
-        self.rcx = -1
-        self.vector: int | None = None
-        self.error: BaseException | None = None
-
-    @property
-    def executed(self) -> int:
-        """Instructions begun."""
-        return self.budget - self.left
+    place: Callable[[int], bool] | None = None
+    interrupt: int = 0

@@ -3,16 +3,15 @@
 A CPU belongs to nobody from INIT until it enters the memory of a kernel; the plan is kept apart.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mklab.machine.cpu import Cpu
 from mklab.machine.engine import Engine
+from mklab.machine.execution import Watch
 from mklab.machine.interrupts import InterruptBus
 from mklab.machine.memory import PhysicalMemory
 from mklab.machine.paging import walk
-from mklab.machine.registers import CR0
 from mklab.trace import Event, ModeChange, OwnerChange
 
 __all__ = ["Image", "Observation"]
@@ -59,47 +58,33 @@ class _Machine(Protocol):
 
 
 class Observation:
-    """Looks at a CPU before each of its instructions, as long as there is something to see."""
+    """Looks at a CPU where its mode or its page of code changes, as long as there is something to see."""
 
     def __init__(self, machine: _Machine, engine: Engine, interrupts: InterruptBus) -> None:
         self._machine = machine
         self._engine = engine
         self._interrupts = interrupts
-        self._page = -1
-        self._cr0 = -1
 
-    def watch(self, cpu: Cpu) -> Callable[[int], bool] | None:
-        """What the engine shall call with each instruction's linear address; True stops before it."""
-        self._page = self._cr0 = -1
+    def watch(self, cpu: Cpu) -> Watch | None:
+        """What the engine shall stop for while ``cpu`` executes."""
+        place = None if self._settled(cpu) else self._look
+        interrupt = 0
         if self._interrupts.blocked(cpu):
-            return self._until_interruptible
-        return None if self._settled(cpu) else self._until_settled
+            # Hardware looks at every boundary between two instructions.
+            interrupt = 1 if cpu.nmi_pending and not cpu.nmi_blocked else 2
+        return Watch(place, interrupt) if place or interrupt else None
 
     def _settled(self, cpu: Cpu) -> bool:
         return cpu.owner is not None and cpu.mode == "long"
 
-    def _until_interruptible(self, address: int) -> bool:
-        """Stop where the interrupt that waits can be delivered: hardware looks at every boundary."""
+    def _look(self, address: int) -> bool:
+        """The running CPU is about to execute the instruction at ``address``; True: there is no more to see."""
         cpu = self._machine.cpus[self._machine.current]
-        if not self._settled(cpu):
-            self._look(cpu, address)
-        due = (cpu.nmi_pending and not cpu.nmi_blocked) or self._engine.interrupts_enabled()
-        return due and self._interrupts.deliverable(cpu) is not None
-
-    def _until_settled(self, address: int) -> bool:
-        cpu = self._machine.cpus[self._machine.current]
-        self._look(cpu, address)
+        registers = self._engine.registers(cpu.index)
+        self.note_mode(cpu, registers.mode)
+        if cpu.owner is None:
+            self._note_owner(cpu, walk(self._machine.memory, registers, address).paddr)
         return self._settled(cpu)
-
-    def _look(self, cpu: Cpu, address: int) -> None:
-        cr0 = self._engine.cr0() & (CR0.PE | CR0.PG)
-        if cr0 != self._cr0:
-            self._cr0 = cr0
-            self.note_mode(cpu, self._engine.registers(cpu.index).mode)
-        if cpu.owner is None and address >> 12 != self._page:
-            self._page = address >> 12
-            paddr = walk(self._machine.memory, self._engine.registers(cpu.index), address).paddr
-            self._note_owner(cpu, paddr)
 
     def note_mode(self, cpu: Cpu, mode: str) -> None:
         """``cpu`` is in ``mode`` now."""

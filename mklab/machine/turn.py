@@ -1,12 +1,11 @@
 """A CPU's turn: what happens between the schedule's choice and the end of its slice."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mklab.errors import KexecError, MklabError
 from mklab.machine.cpu import Cpu, CpuState
 from mklab.machine.delivery import GuestFaultError, TripleFaultError, deliver, error_code_of
-from mklab.machine.execution import Exit
+from mklab.machine.execution import Exit, Watch
 from mklab.machine.instructions import DEBUG, Instruction, execute
 from mklab.machine.interruptible import Interruptible
 from mklab.machine.interrupts import InterruptBus
@@ -41,6 +40,7 @@ class Turn:
     def take(self, cpu: Cpu, budget: int) -> None:
         """Let ``cpu`` run for up to ``budget`` instructions, or perform one step of a call that is ready on it."""
         self._machine.current = cpu.index
+        self._machine.engine.begin(cpu.index)
         start, stop = self._machine.time, "budget"
         call = self._machine.ready_call(cpu)
         if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None and call is not None:
@@ -92,7 +92,7 @@ class Turn:
             why = f"CPU {cpu} wrote {value:#x} to the debug exit at port {DEBUG_EXIT.start:#x}"
             self._machine.stop_for_good("exit", cpu, why, code=value << 1 | 1)
 
-    def _run(self, cpu: Cpu, budget: int, watch: Callable[[int], bool] | None) -> Exit:
+    def _run(self, cpu: Cpu, budget: int, watch: Watch | None) -> Exit:
         self.running = True
         try:
             leave = self._machine.engine.run(cpu.index, budget, watch, before_iret=cpu.nmi_blocked)

@@ -12,10 +12,10 @@ from typing import Any
 from unicorn import unicorn_const as uc_const
 from unicorn.unicorn_py3.unicorn import uclib
 
-from mklab.machine.engine.binding import VOID, add_hook, blob
+from mklab.machine.engine.binding import VOID, add_hook
 from mklab.machine.engine.engine import Engine
 
-__all__ = ["Accesses", "load_context", "save_context"]
+__all__ = ["Accesses"]
 
 _ON_MEMORY = ctypes.CFUNCTYPE(None, VOID, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, VOID)
 
@@ -23,8 +23,8 @@ _ON_MEMORY = ctypes.CFUNCTYPE(None, VOID, ctypes.c_int, ctypes.c_uint64, ctypes.
 class Accesses:
     """While it is entered, ``tell(paddr, size, write)`` is called before each access of guest code to memory.
 
-    An exception that it raises leaves :meth:`Engine.run`; the instruction may have been executed then, and more of
-    its block. Instruction fetches and the walks of page tables are not told.
+    An exception that it raises leaves :meth:`Engine.run`; the rest of the block has been executed then, and was told,
+    too. Instruction fetches and the walks of page tables are not told.
     """
 
     def __init__(self, engine: Engine, tell: Callable[[int, int, bool], None]) -> None:
@@ -42,23 +42,11 @@ class Accesses:
         """Begin; what is translated already would not tell, so it is dropped."""
         kinds = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
         self._hook = add_hook(self._engine.handle, kinds, _ON_MEMORY(self._on_memory))
-        self._engine.drop_translations()
+        self._engine.flush()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """End; what tells is dropped."""
         hook, self._hook = self._hook, None
         uclib.uc_hook_del(self._engine.handle, hook[0])
-        self._engine.drop_translations()
-
-
-def save_context(engine: Engine, cpu: int) -> bytes:
-    """Everything that the engine keeps of ``cpu``, opaque: it means something to this engine alone."""
-    return ctypes.string_at(ctypes.addressof(blob(engine.context(cpu))), engine.context(cpu).size)
-
-
-def load_context(engine: Engine, cpu: int, data: bytes) -> None:
-    """The inverse of :func:`save_context`."""
-    context = engine.context(cpu)
-    ctypes.memmove(ctypes.addressof(blob(context)), data, len(data))
-    engine.reload(cpu)
+        self._engine.flush()

@@ -10,7 +10,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from mklab.errors import MklabError
 
-__all__ = ["CPUID_RESULT", "VOID", "TranslatedBlock", "add_hook", "blob", "flush_tlb", "open_emulator"]
+__all__ = ["CPUID_RESULT", "VOID", "TranslatedBlock", "add_hook", "add_native_hook", "blob", "flush_tlb", "map_device", "open_emulator"]
 
 _CPU_MODEL = x86.UC_CPU_X86_NEHALEM
 """Nehalem has no RDRAND, which Unicorn would answer from the real machine: runs would differ."""
@@ -61,6 +61,44 @@ def add_hook(handle: Any, kind: int, callback: Any, *extra: int) -> object:
     if code:
         raise MklabError(f"Unicorn refused a hook of kind {kind}: {unicorn.UcError(code)}")
     return hook, callback
+
+
+def add_native_hook(handle: Any, kind: int, function: Any, data: int) -> None:
+    """Add a hook that is a function of a native library and gets ``data``, an address; both must outlive the emulator."""
+    hook = ctypes.c_size_t()
+    code = uclib.uc_hook_add(
+        handle,
+        ctypes.byref(hook),
+        ctypes.c_int(kind),
+        ctypes.cast(function, VOID),
+        VOID(data),
+        ctypes.c_uint64(1),
+        ctypes.c_uint64(0),
+    )
+    if code:
+        raise MklabError(f"Unicorn refused a native hook of kind {kind}: {unicorn.UcError(code)}")
+
+
+_ON_READ = ctypes.CFUNCTYPE(ctypes.c_uint64, VOID, ctypes.c_uint64, ctypes.c_uint, VOID)
+_ON_WRITE = ctypes.CFUNCTYPE(None, VOID, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, VOID)
+
+
+def map_device(uc: Any, start: int, size: int, read: Any, write: Any) -> object:
+    """Let accesses to ``[start, start + size)`` call ``read(emulator, offset, size, start)`` and ``write(emulator,
+    offset, size, value, start)``.
+
+    The page has no permissions, so each access runs the hooks for such pages first, and RIP stands on its instruction.
+
+    Returns:
+        What must be kept as long as the emulator lives.
+    """
+    callbacks = _ON_READ(read), _ON_WRITE(write)
+    numbers = ctypes.c_uint64(start), ctypes.c_uint64(size)
+    code = uclib.uc_mmio_map(uc._uch, *numbers, callbacks[0], VOID(start), callbacks[1], VOID(start))
+    if code:
+        raise MklabError(f"Unicorn refused a device at {start:#x}: {unicorn.UcError(code)}")
+    uc.mem_protect(start, size, uc_const.UC_PROT_NONE)
+    return callbacks
 
 
 def flush_tlb(handle: Any) -> None:

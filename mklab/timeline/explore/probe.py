@@ -17,7 +17,6 @@ from mklab.timeline.explore.state import State, cpu_fields, set_cpu_fields
 from mklab.timeline.explore.touched import Touched
 from mklab.timeline.explore.transition import Access, Transition, apic_word
 from mklab.timeline.explore.witness import Witness
-from mklab.machine.engine.accesses import load_context, save_context
 
 __all__ = ["LONGEST", "Probe"]
 
@@ -68,7 +67,7 @@ class Probe:
         self._begin()
 
     def _begin(self) -> None:
-        self._begun = False
+        self._begun = self._gone = False
         self._undo: dict[int, int] = {}
         self._written: dict[int, int] = {}
         self._reads = self._writes = 0
@@ -82,15 +81,17 @@ class Probe:
         if write and word >= 0 and word not in self._undo:
             self._stage.before_write(word)
             self._undo[word] = self._stage.peek(word)
+        if self._gone:
+            return
         place = self._places.get(word)
         if place is None:
             cpu = self.witness.cpu
             self.fresh.add(word, 0 if write else 1 << cpu, 1 << cpu if write else 0)
             if self._known.by_others(word, cpu, write):
-                raise _SurpriseError
+                raise self._leaving(_SurpriseError())
             return
         if word in self._points and (position > 0 or self._begun):
-            raise _CutError(position)
+            raise self._leaving(_CutError(position))
         if write:
             self._writes |= 1 << place
         else:
@@ -98,19 +99,26 @@ class Probe:
 
     def accessed(self, paddr: int, size: int, write: bool, position: int) -> None:
         """The first instruction's accesses are kept; nothing that was forgotten may be read."""
+        if self._gone:
+            return
         for word in range(paddr >> 3, (paddr + size - 1 >> 3) + 1):
             mask = mask_of(word, paddr, size)
             if write:
                 self._written[word] = self._written.get(word, 0) | mask
             elif self._dead.bytes_of(word) & mask & ~self._written.get(word, 0):
-                raise _ForgottenError
+                raise self._leaving(_ForgottenError())
         if position == 0 and not self._begun:
             self._first.append(Access(paddr, size, write))
 
     def happened(self, kind: str, values: Any, position: int) -> None:
         """What the transition begins with."""
-        if position == 0 and not self._begun and self._event[0] != "interrupt":
+        if position == 0 and not self._begun and not self._gone and self._event[0] != "interrupt":
             self._event = kind, values
+
+    def _leaving(self, why: BaseException) -> BaseException:
+        """What is told after ``why`` is not to happen: the engine finishes its block of instructions."""
+        self._gone = True
+        return why
 
     # Performing
 
@@ -191,6 +199,7 @@ class Probe:
             self._restore(cpu, saved)
             self._reads, self._writes = marks[:2]
             self._written = written
+            self._gone = False
             del turn.kept[marks[2] :]
             budget = cut.position - (before - self.witness.start)
             if budget <= 0:
@@ -205,7 +214,7 @@ class Probe:
         machine = self._machine
         calls = copy.deepcopy([call.to_dict() for call in machine.calls])
         parts = machine.apics[cpu].state(), machine.board.msrs[cpu].state(), self._stage.platform_data()
-        context = save_context(machine.engine, cpu)
+        context = machine.engine.save_context(cpu)
         return context, cpu_fields(machine.cpus[cpu]), calls, parts, machine.time
 
     def _restore(self, cpu: int, saved: tuple[Any, ...]) -> None:
@@ -215,7 +224,7 @@ class Probe:
             self._stage.poke(word, value)
         self._stage.dropped(self._undo)
         self._undo = {}
-        load_context(machine.engine, cpu, context)
+        machine.engine.load_context(cpu, context)
         set_cpu_fields(machine.cpus[cpu], fields)
         machine.calls[:] = [Call(**call) for call in calls]
         machine.apics[cpu].restore(apic)

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mklab.machine.engine.accesses import load_context, save_context
 from mklab.machine.machine import Machine
 from mklab.machine.ownership import Image
 from mklab.machine.process import Call
@@ -141,7 +140,7 @@ class Stage:
             if old.get(word) != value:
                 self.poke(word, value)
                 changed.append(word)
-        load_context(self.machine.engine, cpu, new.context)
+        self.machine.engine.load_context(cpu, new.context)
         set_cpu_fields(self.machine.cpus[cpu], new.fields)
         self.machine.board.msrs[cpu].restore(new.msrs)
         self._placed[cpu] = new
@@ -172,7 +171,7 @@ class Stage:
             self.poke(word, value)
         self.dropped(words)
         for cpu, local in enumerate(self._placed):
-            load_context(self.machine.engine, cpu, local.context)
+            self.machine.engine.load_context(cpu, local.context)
             set_cpu_fields(self.machine.cpus[cpu], local.fields)
             self.machine.board.msrs[cpu].restore(local.msrs)
             self.machine.apics[cpu].restore(self._apics[self._placed_apics[cpu]])
@@ -251,7 +250,7 @@ class Stage:
         parts = repr(registers), extended, fields, msrs, calls, (dead.regions, dead.holes)
         key = digest(cpu, *parts, sorted(memory.items()))
         if key not in self._locals:
-            context = save_context(machine.engine, cpu)
+            context = machine.engine.save_context(cpu)
             self._locals[key] = Local(key, context, fields, msrs, copy.deepcopy(calls), dead, memory)
         return key
 

@@ -1,0 +1,55 @@
+"""Build the native library with the locked ziglang wheel, for every platform: the same bytes wherever it is built.
+
+``python -m mklab.machine.engine.build`` rebuilds what lies in ``native/``; a test does the same and compares.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from mklab.errors import GuestBuildError
+from mklab.machine.engine.library import FILES, NATIVE
+
+__all__ = ["SOURCE", "build_all"]
+
+SOURCE = Path(__file__).with_name("hook.c")
+_COMPILE = (
+    *("-O2", "-g0", "-s", "-std=c11", "-Wall", "-Wextra", "-Werror"),
+    *("-shared", "-nostdlib", "-ffreestanding", "-fvisibility=hidden"),
+    *("-fno-stack-protector", "-fno-sanitize=all", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
+)
+_EXTRA = {"windows": ("-mno-stack-arg-probe",), "macos": ("-Wl,-install_name,mklab-hook",)}
+
+
+def _compile(target: str, folder: Path, name: str) -> bytes:
+    extra = next((flags for system, flags in _EXTRA.items() if system in target), ("-Wl,--build-id=none",))
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *_COMPILE, *extra, "-o", name, SOURCE.name]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise GuestBuildError(f"{SOURCE.name} for {target}: {done.stderr.strip()}")
+    return (folder / name).read_bytes()
+
+
+def build_all() -> dict[str, bytes]:
+    """Every platform's library by its name in ``native/``.
+
+    Raises:
+        GuestBuildError: the compiler's message; or ziglang is missing.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / SOURCE.name).write_bytes(SOURCE.read_bytes())
+        return {file: _compile(target, folder, file) for target, file in FILES.values()}
+
+
+def main() -> None:
+    """Rebuild ``native/``."""
+    NATIVE.mkdir(exist_ok=True)
+    for name, data in build_all().items():
+        (NATIVE / name).write_bytes(data)
+        print(f"{name}: {len(data)} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,613 @@
+/*
+ * Runs Unicorn for an exact number of instructions, at nearly its full speed.
+ *
+ * Unicorn calls a block hook from within each translated block (TB), before the block's first instruction. The hook's
+ * own return address lies in that block, and the block's description (QEMU's struct TranslationBlock) lies directly
+ * before its code: so the hook knows exactly which block it is, and how many instructions it holds, whatever the mode
+ * and the address space. It lets the block run if the budget holds all of it. What is left at the end, less than a
+ * block, runs with the trap flag set: such a translation holds one instruction and is kept apart from the others.
+ *
+ * A block may be left early: by a fault, by a store into the block itself (the engine then begins that instruction
+ * anew, alone), or by an access to a device that must not happen yet. How many of its instructions had begun follows
+ * from the search data that QEMU stores behind the code: the address of each instruction.
+ *
+ * An instruction counts when it begins; so does each iteration of REP, with the last look at RCX.
+ */
+#include <stdint.h>
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+int DllMainCRTStartup(void *module, unsigned reason, void *reserved)	/* no C library gives one */
+{
+	(void)module, (void)reason, (void)reserved;
+	return 1;
+}
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+/* The beginning of struct TranslationBlock (qemu/include/exec/exec-all.h, Unicorn 2.1.4). */
+struct tb {
+	uint64_t pc, cs_base;		/* linear address; base of CS where that is not in the addresses */
+	uint32_t flags;			/* hflags, and some of EFLAGS */
+	uint16_t size, icount;		/* bytes, instructions */
+	uint32_t cflags, dstate;
+	uint8_t *code;
+	uintptr_t code_size;
+};
+#define CF_COUNT_MASK 0x7fff	/* of cflags: 1 for an instruction that is begun anew, alone; else 0 */
+#define LINE 64			/* a struct tb begins on a cache line */
+#define FARTHEST 1024		/* bytes between the struct and the call in its code */
+
+#define TF (1u << 8)
+#define IF (1u << 9)
+#define VM (1u << 17)
+#define HF_CPL 3u
+#define HF_INHIBIT_IRQ (1u << 3)
+#define HF_PE (1u << 7)
+#define HF_IOPL_SHIFT 12
+#define HF_LMA (1u << 14)
+#define HF_CS64 (1u << 15)
+
+/* Unicorn's names for registers, errors and kinds of access (x86.h, unicorn.h). */
+enum { REG_RIP = 41, REG_EFLAGS = 25, REG_CR2 = 52, REG_DR6 = 72 };
+enum { ERR_FETCH_UNMAPPED = 8, ERR_INSN_INVALID = 10, ERR_FETCH_PROT = 14, PROT_EXEC = 4, MEM_WRITE_PROT = 22 };
+enum { DEBUG = 1, PAGE_FAULT = 14 };
+
+/* Why run() returns; the same numbers are in native.py. 0: HLT, or an error of the engine's. */
+enum why { BUDGET = 1, ASKED, WATCH, INTERCEPT, EXCEPTION, BREATHE, FULL, LOST, /* not seen outside: */ PART, WRITE, AGAIN, ALONE };
+
+/* What an instruction asks for. */
+enum class {
+	STOPS = 1,		/* the machine executes it */
+	STOPS_IRET = 2,		/* the machine may want to see it */
+	STOPS_PORT = 4,		/* the machine checks whether it is permitted */
+	STANDS_ALONE = 8,	/* something may have to come directly after it */
+	SHOWS_TF = 16,		/* it sees the trap flag, or the steps in DR6 */
+	LEAVES_STEPS = 32,	/* it changes the trap flag, or goes another way because of it; it ends its block */
+};
+
+#define MARKS 8192
+#define BITS 32768
+
+struct state {
+	/* Set once. */
+	void *uc;
+	int (*start)(void *, uint64_t, uint64_t, uint64_t, uintptr_t);
+	int (*stop)(void *);
+	int (*reg_read)(void *, int, void *);
+	int (*reg_write)(void *, int, const void *);
+	int (*vmem_read)(void *, uint64_t, uint32_t, void *, uintptr_t);
+	int (*context_save)(void *, void *);
+	int (*context_restore)(void *, void *);
+	void *context;			/* scratch */
+	uint32_t *hflags;		/* in it */
+	int32_t *old_exception;		/* in it */
+	uint64_t apic;			/* page whose reads change nothing */
+	/* Asked by the machine. */
+	int64_t left;			/* instructions still allowed */
+	uint64_t rip;
+	int32_t asked;			/* stop before the next instruction */
+	int32_t pass;			/* the next instruction is not to be intercepted */
+	int32_t stop_iret;
+	int32_t watch_place;		/* stop where page or mode differ from the two below */
+	uint64_t page;
+	uint32_t mode;
+	int32_t watch_interrupt;	/* 1: stop behind a shadow; 2: and with IF set */
+	int32_t translations;		/* so many, then return to breathe */
+	/* Answers. */
+	int32_t why;
+	int32_t vector;
+	uint64_t address;		/* linear, of the next instruction or of the last one begun */
+	/* At work. */
+	int32_t attention;		/* nonzero: something below or above is set */
+	const struct tb *tb;		/* the block that runs or ran last */
+	uint64_t tb_pc;
+	uint64_t back;			/* from the line of the call back to the struct */
+	int32_t fresh;			/* a block was translated and has not been looked at */
+	int32_t step;			/* running under TF */
+	int32_t fetch;			/* the exception is a fetch's: no instruction has begun */
+	int64_t limit;			/* of the next block; 0: none */
+	int64_t part;			/* instructions to execute under TF */
+	int64_t marked;
+	uint32_t bits[BITS / 32];	/* hash of each mark */
+	uint64_t marks[MARKS];		/* blocks that hold an instruction with a class: 2 * address + TF; 0 empty */
+	uint8_t code[4096 + 16];
+};
+
+EXPORT const int state_size = sizeof(struct state);
+
+static uint64_t read_register(struct state *s, int name)
+{
+	uint64_t value = 0;
+	s->reg_read(s->uc, name, &value);
+	return value;
+}
+
+static void leave(struct state *s, enum why why)
+{
+	s->why = why;
+	s->stop(s->uc);
+}
+
+/* Translated blocks */
+
+static int is_block(const struct tb *t, uint64_t ret, uint64_t pc, uint32_t size)
+{
+	return t->pc == pc && t->size == size && ret - (uint64_t)(uintptr_t)t->code < t->code_size;
+}
+
+static __attribute__((noinline)) const struct tb *search(struct state *s, uint64_t ret, uint64_t pc, uint32_t size)
+{
+	for (uint64_t back = LINE; back <= FARTHEST; back += 16) {
+		const struct tb *t = (const struct tb *)(uintptr_t)((ret & -(uint64_t)LINE) - back);
+		if (is_block(t, ret, pc, size)) {
+			s->back = back;
+			return t;
+		}
+	}
+	return 0;
+}
+
+static int64_t sleb128(const uint8_t **at)
+{
+	int64_t value = 0;
+	int shift = 0;
+	uint8_t byte;
+	do {
+		byte = *(*at)++;
+		value |= (int64_t)(byte & 0x7f) << shift;
+		shift += 7;
+	} while (byte & 0x80);
+	return shift < 64 && byte & 0x40 ? value | -((int64_t)1 << shift) : value;
+}
+
+/* The address of the next instruction of a block; `search` begins behind its code. Each row: address, flags' state and
+ * end of the host code, as differences. */
+static uint64_t next_instruction(const uint8_t **search, uint64_t before)
+{
+	before += sleb128(search);
+	sleb128(search);
+	sleb128(search);
+	return before;
+}
+
+static int inside(const struct state *s, uint64_t linear)
+{
+	return s->tb && s->tb->pc == s->tb_pc && linear - s->tb_pc < s->tb->size;
+}
+
+/* How many instructions of the running block lie before the one at `linear`; -1: none begins there. */
+static int64_t index_of(const struct state *s, uint64_t linear)
+{
+	const uint8_t *search = s->tb->code + s->tb->code_size;
+	uint64_t at = s->tb->pc;
+	for (int i = 0; i < s->tb->icount; i++) {
+		at = next_instruction(&search, at);
+		if (at == linear)
+			return i;
+	}
+	return -1;
+}
+
+/* Where the last instruction of the running block begins. */
+static uint64_t last_instruction(const struct state *s)
+{
+	uint64_t at = s->tb_pc;
+	if (s->tb && s->tb->pc == at) {
+		const uint8_t *search = s->tb->code + s->tb->code_size;
+		for (int i = 0; i < s->tb->icount; i++)
+			at = next_instruction(&search, at);
+	}
+	return at;
+}
+
+static uint64_t linear_rip(struct state *s)
+{
+	return read_register(s, REG_RIP) + (s->tb ? s->tb->cs_base : 0);
+}
+
+/* The block was left at `linear`: take back what had been counted for it, but `begun` instructions from there on. */
+static void uncount(struct state *s, uint64_t linear, int begun)
+{
+	int64_t index = index_of(s, linear);
+	if (index < 0)
+		leave(s, LOST);
+	else
+		s->left += s->tb->icount - index - begun;
+}
+
+/* Instructions that need something */
+
+/* Blocks under TF are others than those at the same address without. */
+static uint64_t key_of(const struct tb *t)
+{
+	return t->pc << 1 | !!(t->flags & TF);
+}
+
+static uint32_t hash(uint64_t key)
+{
+	return (uint32_t)((key * 0x9E3779B97F4A7C15u) >> 32);
+}
+
+static int is_marked(const struct state *s, uint64_t key)
+{
+	uint32_t h = hash(key);
+	return s->bits[h % BITS / 32] >> h % 32 & 1;
+}
+
+static int find_mark(const struct state *s, uint64_t key)
+{
+	uint32_t i = hash(key) % MARKS;
+	while (s->marks[i] && s->marks[i] != key)
+		i = (i + 1) % MARKS;
+	return (int)i;
+}
+
+static void mark(struct state *s, uint64_t key)
+{
+	int i = find_mark(s, key);
+	if (s->marks[i] == key)
+		return;
+	s->marks[i] = key;
+	s->marked++;
+	s->bits[hash(key) % BITS / 32] |= 1u << hash(key) % 32;
+}
+
+static int classify(const uint8_t *code, uint32_t flags)
+{
+	int repeated = 0, rex = 0, i = 0;
+	int closed = flags & VM || (flags & HF_PE && (flags & HF_CPL) > (flags >> HF_IOPL_SHIFT & 3));
+	int port = closed ? STOPS_PORT : 0;
+	for (; i < 14; i++) {
+		uint8_t byte = code[i];
+		if (byte == 0xf2 || byte == 0xf3)
+			repeated = LEAVES_STEPS;
+		else if (flags & HF_CS64 && (byte & 0xf0) == 0x40) {
+			rex = byte;
+			continue;
+		} else if (byte != 0x26 && byte != 0x2e && byte != 0x36 && byte != 0x3e && (byte < 0x64 || byte > 0x67))
+			break;
+		rex = 0;
+	}
+	code += i;
+	switch (code[0]) {
+	case 0x9c:				/* PUSHF */
+		return SHOWS_TF;
+	case 0x9d:				/* POPF */
+		return LEAVES_STEPS;
+	case 0xcf:				/* IRET */
+		return STOPS_IRET | LEAVES_STEPS;
+	case 0xf1:				/* ICEBP */
+		return STOPS;
+	case 0xa4: case 0xa5: case 0xa6: case 0xa7: case 0xaa: case 0xab: case 0xac: case 0xad: case 0xae: case 0xaf:
+		return repeated;
+	case 0x6c: case 0x6d:			/* INS */
+		return port | repeated;
+	case 0x6e: case 0x6f:			/* OUTS */
+		return port | repeated | STANDS_ALONE;
+	case 0xe4: case 0xe5: case 0xec: case 0xed:
+		return port;
+	case 0xe6: case 0xe7: case 0xee: case 0xef:
+		return port | STANDS_ALONE;
+	case 0x0f:
+		break;
+	default:
+		return 0;
+	}
+	switch (code[1]) {
+	case 0x05: case 0x07: case 0x30: case 0x32: case 0x34: case 0x35:
+		return STOPS;			/* SYSCALL, SYSRET, WRMSR, RDMSR, SYSENTER, SYSEXIT */
+	case 0x20: case 0x22: {			/* MOV from and to CR0, CR8 */
+		int control = (code[2] >> 3 & 7) | (rex & 4) << 1;
+		return control == 8 || (control == 0 && code[1] == 0x22) ? STOPS : 0;
+	}
+	case 0x21:				/* MOV from and to debug registers */
+		return SHOWS_TF;
+	case 0x23:
+		return LEAVES_STEPS;
+	}
+	return 0;
+}
+
+/* Of the block `t`, the index of the first instruction with one of the classes `wanted`, and its classes in `found`; the
+ * number of instructions where there is none. */
+static int look(struct state *s, const struct tb *t, int wanted, int *found)
+{
+	const uint8_t *search = t->code + t->code_size;
+	uint64_t at = t->pc;
+	uint32_t size = t->size < 4096 ? t->size : 4096;
+	*found = 0;
+	for (int i = 0; i < 16; i++)
+		s->code[size + i] = 0x90;
+	if (s->vmem_read(s->uc, t->pc, PROT_EXEC, s->code, size)) {
+		*found = wanted & STOPS;	/* nobody knows what it is: one at a time */
+		return 0;
+	}
+	for (int i = 0; i < t->icount; i++) {
+		at = next_instruction(&search, at);
+		if (at - t->pc >= size)
+			break;
+		*found = classify(s->code + (at - t->pc), t->flags) & wanted;
+		if (*found)
+			return i;
+	}
+	return t->icount;
+}
+
+static int wanted_of(const struct state *s)
+{
+	return STOPS | STOPS_PORT | STANDS_ALONE | (s->stop_iret ? STOPS_IRET : 0);
+}
+
+static void inspect(struct state *s, const struct tb *t)
+{
+	int found, all = STOPS | STOPS_IRET | STOPS_PORT | STANDS_ALONE;
+	s->fresh = 0;
+	look(s, t, s->step ? all | SHOWS_TF | LEAVES_STEPS : all, &found);
+	if (found)
+		mark(s, key_of(t));
+}
+
+/* The hooks */
+
+static void attend(struct state *s)
+{
+	s->attention = s->fresh || s->asked || s->step || s->watch_place || s->watch_interrupt || s->limit || s->pass;
+}
+
+static int must_ask(struct state *s, const struct tb *t)
+{
+	if (s->watch_place && (t->pc >> 12 != s->page || (t->flags & (HF_PE | HF_LMA)) != s->mode)) {
+		s->page = t->pc >> 12;
+		s->mode = t->flags & (HF_PE | HF_LMA);
+		return 1;
+	}
+	if (!s->watch_interrupt || t->flags & HF_INHIBIT_IRQ)
+		return 0;
+	return s->watch_interrupt == 1 || read_register(s, REG_EFLAGS) & IF;
+}
+
+static void run_block(struct state *s, const struct tb *t)
+{
+	s->left -= t->icount;
+	s->tb = t;
+	s->tb_pc = t->pc;
+}
+
+/* A block of one instruction under TF. */
+static void step_block(struct state *s, const struct tb *t, int marked)
+{
+	int found = 0;
+	if (marked)
+		look(s, t, (s->pass ? 0 : wanted_of(s) & ~STANDS_ALONE) | SHOWS_TF | LEAVES_STEPS, &found);
+	if (!(t->flags & TF) || !s->part || found & ~SHOWS_TF)
+		leave(s, AGAIN);
+	else if (found)
+		leave(s, ALONE);
+	else {
+		s->part--;
+		s->limit = s->pass = 0;
+		run_block(s, t);
+	}
+}
+
+static __attribute__((noinline)) void consider(struct state *s, const struct tb *t, int marked)
+{
+	int64_t limit = s->left;
+	if (t->cflags & CF_COUNT_MASK) {
+		/* The instruction is begun anew. It must not be stopped: it would only begin once more. */
+		if (inside(s, t->pc))
+			uncount(s, t->pc, 0);
+		run_block(s, t);
+		return;
+	}
+	if (s->fresh) {
+		inspect(s, t);
+		marked = 1;
+		s->translations--;
+	}
+	s->address = t->pc;
+	if (s->asked) {
+		leave(s, ASKED);
+		return;
+	}
+	if (s->step) {
+		step_block(s, t, marked);
+		return;
+	}
+	if (s->left && !s->pass && must_ask(s, t)) {
+		leave(s, WATCH);
+		return;
+	}
+	if (s->marked > MARKS / 2 || s->translations < 0) {
+		leave(s, s->translations < 0 ? BREATHE : FULL);
+		return;
+	}
+	if (s->limit && s->limit < limit)
+		limit = s->limit;
+	if (s->watch_place && (t->pc ^ (t->pc + t->size - 1)) >> 12 && limit)
+		limit = 1;	/* each page is to be seen */
+	if (marked && s->left && s->marks[find_mark(s, key_of(t))]) {
+		int found, index = look(s, t, wanted_of(s), &found);
+		if (found && !index) {
+			if (found & ~STANDS_ALONE && !s->pass) {
+				leave(s, INTERCEPT);
+				return;
+			}
+			index = 1;
+		}
+		if (index < limit)
+			limit = index;
+	}
+	if (limit < t->icount) {
+		s->part = limit;
+		leave(s, PART);
+		return;
+	}
+	s->limit = s->pass = 0;
+	attend(s);
+	run_block(s, t);
+}
+
+EXPORT void on_block(void *uc, uint64_t pc, uint32_t size, struct state *s)
+{
+	uint64_t ret = (uint64_t)(uintptr_t)__builtin_return_address(0);
+	const struct tb *t = (const struct tb *)(uintptr_t)((ret & -(uint64_t)LINE) - s->back);
+	int marked;
+	(void)uc;
+	if (UNLIKELY(t->pc != pc || t->size != size)) {
+		t = search(s, ret, pc, size);
+		if (!t) {
+			leave(s, LOST);
+			return;
+		}
+	}
+	marked = is_marked(s, key_of(t));
+	if (UNLIKELY(s->attention | marked | (t->cflags & CF_COUNT_MASK) | (s->left < t->icount)))
+		consider(s, t, marked);
+	else
+		run_block(s, t);
+}
+
+EXPORT void on_edge(void *uc, void *block, void *before, struct state *s)
+{
+	(void)uc, (void)block, (void)before;
+	s->fresh = s->attention = 1;
+}
+
+EXPORT void on_interrupt(void *uc, uint32_t vector, struct state *s)
+{
+	uint64_t linear;
+	(void)uc;
+	if (s->step && vector == DEBUG) {	/* a step is done */
+		s->tb = 0;
+		if (s->asked)
+			leave(s, ASKED);
+		else if (!s->part)
+			leave(s, AGAIN);
+		return;
+	}
+	linear = linear_rip(s);
+	s->vector = (int32_t)vector;
+	leave(s, EXCEPTION);
+	if (inside(s, linear)) {
+		s->address = linear;
+		uncount(s, linear, 1);
+	} else {
+		s->address = last_instruction(s);
+		s->fetch = vector == PAGE_FAULT;
+	}
+}
+
+/* An access to a page without permissions: a device's. Its callback comes next, unless the access must wait. RIP stands
+ * on the instruction now. */
+EXPORT int on_device(void *uc, uint32_t kind, uint64_t paddr, int size, int64_t value, struct state *s)
+{
+	(void)uc, (void)size, (void)value;
+	if ((s->tb && s->tb->icount == 1) || (kind != MEM_WRITE_PROT && paddr >> 12 == s->apic >> 12))
+		return 1;
+	/* What follows from it comes before the next instruction: let this one run alone. */
+	leave(s, WRITE);
+	return 0;
+}
+
+/* Instructions of this run() that will not have begun when the running one has: for a callback. */
+EXPORT int64_t left_now(struct state *s)
+{
+	uint64_t linear = linear_rip(s);
+	int64_t index = inside(s, linear) ? index_of(s, linear) : -1;
+	return index < 0 ? s->left : s->left + s->tb->icount - index - 1;
+}
+
+EXPORT void forget_marks(struct state *s)
+{
+	for (int i = 0; i < MARKS; i++)
+		s->marks[i] = 0;
+	for (int i = 0; i < BITS / 32; i++)
+		s->bits[i] = 0;
+	s->marked = 0;
+}
+
+/* Running */
+
+static int go(struct state *s)
+{
+	int error;
+	attend(s);
+	s->why = 0;
+	error = s->start(s->uc, s->rip, 0, 0, 0);
+	s->rip = read_register(s, REG_RIP);
+	return error;
+}
+
+/* Up to `part` instructions, one at a time. */
+static int steps(struct state *s)
+{
+	uint64_t dr6 = read_register(s, REG_DR6), flags = read_register(s, REG_EFLAGS) | TF;
+	int error;
+	s->reg_write(s->uc, REG_EFLAGS, &flags);
+	s->step = 1;
+	s->tb = 0;
+	error = go(s);
+	s->step = 0;
+	flags = read_register(s, REG_EFLAGS) & ~(uint64_t)TF;
+	s->reg_write(s->uc, REG_EFLAGS, &flags);
+	s->reg_write(s->uc, REG_DR6, &dr6);
+	return error;
+}
+
+/* The next instruction will be translated alone, as after STI: for those that would see TF. */
+static void inhibit(struct state *s)
+{
+	s->context_save(s->uc, s->context);
+	*s->hflags |= HF_INHIBIT_IRQ;
+	s->context_restore(s->uc, s->context);
+}
+
+static void forget_exception(struct state *s, uint64_t cr2)
+{
+	s->context_save(s->uc, s->context);
+	*s->old_exception = -1;
+	s->context_restore(s->uc, s->context);
+	s->reg_write(s->uc, REG_CR2, &cr2);
+}
+
+/* Let the CPU run until the budget is used or the machine is needed. Returns Unicorn's error, and `why` above it. */
+EXPORT int run(struct state *s, int64_t left)
+{
+	uint64_t cr2 = read_register(s, REG_CR2);
+	int error, stepping = 0;
+	s->rip = read_register(s, REG_RIP);
+	s->left = left;
+	s->tb = 0;
+	s->limit = 0;
+	do {
+		s->fetch = 0;
+		error = stepping ? steps(s) : go(s);
+		if (error == ERR_FETCH_UNMAPPED || error == ERR_FETCH_PROT)
+			s->fetch = 1;
+		if (s->fetch && (!s->left || !stepping)) {
+			/* The engine translates ahead. At the end of the budget that was too far; else go there. */
+			forget_exception(s, cr2);
+			error = 0;
+			s->part = s->left < 512 ? s->left : 512;
+			s->why = PART;
+		}
+		stepping = s->why == PART;
+		if (s->why == ALONE)
+			inhibit(s);
+		if (s->why == WRITE) {
+			error = 0;
+			s->limit = 1;
+			uncount(s, linear_rip(s), 0);
+		}
+		if ((s->why == PART && !s->part) || (s->why == AGAIN && !s->left))
+			s->why = BUDGET;
+	} while (s->why >= PART);
+	if (error == ERR_INSN_INVALID && inside(s, linear_rip(s)))
+		uncount(s, linear_rip(s), 1);
+	return error << 8 | s->why;
+}

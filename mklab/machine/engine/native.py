@@ -1,0 +1,170 @@
+"""Counting with the native library (``hook.c``, which tells how)."""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+from unicorn import unicorn_const as uc_const
+from unicorn.unicorn_py3.unicorn import uclib
+
+from mklab.errors import MklabError
+from mklab.machine.context import ContextLayout
+from mklab.machine.engine.binding import VOID, add_native_hook
+from mklab.machine.execution import Exit, Watch
+from mklab.machine.instructions import Instruction
+from mklab.machine.layout import APIC_BASE
+
+__all__ = ["Native"]
+
+_CHUNK = 1 << 20
+"""Instructions at a time: in between, Python sees signals. Milliseconds, or a tenth of a second where all is slow."""
+_TRANSLATIONS = 1000
+"""So many blocks are translated at a time, for the same reason."""
+_INVALID_OPCODE = 6
+_HALT, _BUDGET, _ASKED, _WATCH, _INTERCEPT, _EXCEPTION, _BREATHE, _FULL, _LOST = range(9)
+_RUN = ctypes.CFUNCTYPE(ctypes.c_int, VOID, ctypes.c_int64)
+_LEFT = ctypes.CFUNCTYPE(ctypes.c_int64, VOID)
+
+
+class _State(ctypes.Structure):
+    """The beginning of ``struct state`` in hook.c; the rest is the library's own."""
+
+    _fields_ = (
+        *((name, VOID) for name in ("uc", "start", "stop", "reg_read", "reg_write", "vmem_read")),
+        *((name, VOID) for name in ("context_save", "context_restore", "context", "hflags", "old_exception")),
+        ("apic", ctypes.c_uint64),
+        ("left", ctypes.c_int64),
+        ("rip", ctypes.c_uint64),
+        *((name, ctypes.c_int32) for name in ("asked", "pass_one", "stop_iret", "watch_place")),
+        ("page", ctypes.c_uint64),
+        ("mode", ctypes.c_uint32),
+        *((name, ctypes.c_int32) for name in ("watch_interrupt", "translations", "why", "vector")),
+        ("address", ctypes.c_uint64),
+        ("attention", ctypes.c_int32),
+    )
+
+
+class Native:
+    """Runs the emulator for exact numbers of instructions, nearly as fast as it runs by itself.
+
+    Args:
+        uc: the emulator, with no block hook and no interrupt hook, before it has translated anything.
+        library: what :func:`mklab.machine.engine.library.load` gave.
+        layout: where registers lie in a saved context.
+        intercept: called with a linear address and whether IRET counts; the instruction there, where it is one that
+            the emulator must not execute.
+    """
+
+    def __init__(
+        self,
+        uc: Any,
+        library: ctypes.CDLL,
+        layout: ContextLayout,
+        intercept: Callable[[int, bool], Instruction | None],
+    ) -> None:
+        self._uc = uc
+        self._intercept = intercept
+        self._scratch = uc.context_save()
+        size = ctypes.c_int.in_dll(library, "state_size").value
+        self._memory = (ctypes.c_ubyte * size)()
+        self._at = ctypes.addressof(self._memory)
+        self._state = state = _State.from_buffer(self._memory)
+        context = ctypes.cast(self._scratch._context, VOID).value
+        assert context is not None
+        state.uc, state.context, state.apic = uc._uch, context, APIC_BASE
+        state.hflags, state.old_exception = context + layout.hflags, context + layout.old_exception
+        for name in ("reg_read", "reg_write", "vmem_read", "context_save", "context_restore"):
+            setattr(state, name, _address(getattr(uclib, f"uc_{name}")))
+        state.start, state.stop = _address(uclib.uc_emu_start), _address(uclib.uc_emu_stop)
+        self._run = _RUN(_address(library.run))
+        self._left_now = _LEFT(_address(library.left_now))
+        self._forget = library.forget_marks
+        self._forget.argtypes = (VOID,)
+        for kind, function in (
+            (uc_const.UC_HOOK_BLOCK, library.on_block),
+            (uc_const.UC_HOOK_EDGE_GENERATED, library.on_edge),
+            (uc_const.UC_HOOK_INTR, library.on_interrupt),
+            (uc_const.UC_HOOK_MEM_READ_PROT | uc_const.UC_HOOK_MEM_WRITE_PROT, library.on_device),
+        ):
+            add_native_hook(uc._uch, kind, function, self._at)
+        self._end = 0
+        self._running = False
+        self._error: BaseException | None = None
+
+    @property
+    def executed(self) -> int:
+        """Instructions begun since :meth:`run` was entered, the current one included."""
+        left = self._left_now(self._at) if self._running else self._state.left
+        return self._end - int(left)
+
+    def stop(self) -> None:
+        """Stop before the next instruction."""
+        self._state.asked = self._state.attention = 1
+
+    def fail(self, error: BaseException) -> None:
+        """From a callback: leave; :meth:`run` raises ``error``. It cannot cross the emulator's own frames."""
+        self._error = error
+        self.stop()
+
+    def flush(self) -> None:
+        """Drop all that is translated."""
+        self._uc.ctl_flush_tb()
+        self._forget(self._at)
+
+    def run(self, budget: int, watch: Watch | None = None, before_iret: bool = False) -> Exit:
+        """Let the CPU that the emulator holds execute up to ``budget`` instructions; see the engine's ``run``."""
+        state = self._state
+        place = watch.place if watch else None
+        state.stop_iret = before_iret
+        state.watch_place = place is not None
+        state.watch_interrupt = watch.interrupt if watch else 0
+        state.page, state.mode, state.pass_one = (1 << 64) - 1, 0, 0
+        done = 0
+        try:
+            while True:
+                chunk = min(budget - done, _CHUNK)
+                self._end = done + chunk
+                state.translations = _TRANSLATIONS
+                self._running = True
+                result = self._run(self._at, chunk)
+                self._running = False
+                done = self._end - state.left
+                why = result & 0xFF
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
+                if why == _BUDGET:
+                    if done == budget:
+                        return Exit(done, "budget")
+                elif why == _WATCH:
+                    if place is None or place(state.address):
+                        return Exit(done, "asked")
+                elif why == _INTERCEPT:
+                    instruction = self._intercept(state.address, before_iret)
+                    if instruction is not None:
+                        return Exit(done, "intercept", instruction=instruction)
+                    state.pass_one = 1
+                elif why == _FULL:
+                    self.flush()
+                elif why == _LOST:
+                    raise MklabError("the emulator's translated code is not where it was expected")
+                elif why != _BREATHE:
+                    return self._exit(done, why, result >> 8)
+        finally:
+            self._running = False
+            state.asked = 0
+
+    def _exit(self, done: int, why: int, error: int) -> Exit:
+        if why == _ASKED:
+            return Exit(done, "asked")
+        if why == _EXCEPTION:
+            return Exit(done, "exception", self._state.vector, last=self._state.address)
+        if error == uc_const.UC_ERR_INSN_INVALID:
+            return Exit(done, "exception", _INVALID_OPCODE)
+        return Exit(done, "absent" if error else "halt")
+
+
+def _address(function: Any) -> int:
+    address = ctypes.cast(function, VOID).value
+    assert address is not None
+    return address
