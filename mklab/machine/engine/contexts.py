@@ -60,11 +60,10 @@ class Contexts:
 
     def load_context(self, cpu: int, context: bytes) -> None:
         """The inverse of :meth:`save_context`."""
-        if cpu != self._current:
-            blob(self._contexts[cpu])[:] = context
-            return
-        blob(self._scratch)[:] = context
-        self._restore_scratch()
+        saved = self._contexts[cpu]
+        ctypes.memmove(ctypes.addressof(blob(saved)), context, len(context))
+        if cpu == self._current:
+            uclib.uc_context_restore(self._handle, saved._context)
 
     def _save_scratch(self) -> Any:
         uclib.uc_context_save(self._handle, self._scratch._context)
