@@ -28,6 +28,7 @@ from mklab.timeline.explore.search import Points, Search
 from mklab.timeline.explore.workers import Experiment, InProcess, Remote, build
 
 __all__ = [
+    "Always",
     "AtTheEnd",
     "Counterexample",
     "Coverage",
@@ -103,6 +104,7 @@ def explore(
         bar = stack.enter_context(Bar(lengths, depth, Console(stderr=True))) if progress else None
         search = Search(workers, depth, points, bar or (lambda _: None))
         search.run(shared)
+        _look_for_stuck(search, here)
         return _result(search, here, invariants, depth, time.monotonic() - began)
 
 
@@ -177,6 +179,19 @@ def _pilot(here: InProcess, points: Points) -> tuple[set[int], list[int]]:
         more, lengths = here.pilot()
         shared |= more
     return shared, lengths
+
+
+def _look_for_stuck(search: Search, here: InProcess) -> None:
+    """Ask the invariants about CPUs that wait in loops for ever."""
+    now = search.current
+    state = now.stuck() if now.violation is None else None
+    if state is None:
+        return
+    path = now.path(now.index[state])
+    here.follow(path)
+    for name, words in here.expander.ask_stuck(state):
+        now.violation = name, words, path
+        return
 
 
 def _result(

@@ -52,14 +52,14 @@ class Expansion:
 
     Attributes:
         children: the states reached.
-        pruned: transitions that were not followed, for another order of the same leads where they do.
+        pruned: where the transitions lead that were not followed, for another order of the same leads there, too.
         violations: what the invariants say of the state.
         final: whether nothing can run there.
         engine: transitions that the machine performed; the others were known.
     """
 
     children: list[Child] = field(default_factory=list)
-    pruned: int = 0
+    pruned: list[State] = field(default_factory=list)
     violations: list[tuple[str, str]] = field(default_factory=list)
     final: bool = False
     engine: int = 0
@@ -121,6 +121,10 @@ class Expander:
         return self._probe.remembered
 
     # Transitions
+
+    def try_out(self, state: State, cpu: int, longest: int) -> Transition | None:
+        """Like :meth:`transition`, for ``longest`` instructions at most; nothing is remembered of it."""
+        return self._probe.perform(state, cpu, longest)
 
     def transition(self, state: State, cpu: int) -> Transition | None:
         """What ``cpu`` does next in ``state``; None: it met with a surprise."""
@@ -205,7 +209,7 @@ class Expander:
         tried: list[Transition] = []
         for transition in found:
             if sleep >> transition.cpu & 1:
-                result.pruned += 1
+                result.pruned.append(self.settled(self.after(state, transition)))
                 tried.append(transition)
         for transition in found:
             if sleep >> transition.cpu & 1:
@@ -220,8 +224,13 @@ class Expander:
         result.engine = self.performed - before
         return result
 
-    def _ask(self, state: State, found: Collection[Transition]) -> list[tuple[str, str]]:
-        situation = Situation(self._machine, self.stage, state, found)
+    def ask_stuck(self, state: State) -> list[tuple[str, str]]:
+        """What the invariants say of a state that comes again and again."""
+        found = [self.transition(state, cpu) for cpu in self.stage.enabled(state)]
+        return self._ask(state, [one for one in found if one is not None], stuck=True)
+
+    def _ask(self, state: State, found: Collection[Transition], *, stuck: bool = False) -> list[tuple[str, str]]:
+        situation = Situation(self._machine, self.stage, state, found, stuck=stuck)
         violations = []
         for invariant in self._invariants:
             words = invariant.violated(situation)

@@ -22,9 +22,19 @@ class Situation:
 
     Attributes:
         transitions: what each CPU that can run would do next.
+        stuck: whether the CPUs that can run go round for ever.
     """
 
-    def __init__(self, machine: Machine, stage: Stage, state: State, transitions: Collection[Transition]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        stage: Stage,
+        state: State,
+        transitions: Collection[Transition],
+        *,
+        stuck: bool = False,
+    ) -> None:
+        self.stuck = stuck
         self._machine = machine
         self._stage = stage
         self._state = state
@@ -32,8 +42,8 @@ class Situation:
 
     @property
     def final(self) -> bool:
-        """Whether nothing can run."""
-        return not self.transitions
+        """Whether nothing can happen any more: no CPU can run, or those that can go round for ever."""
+        return self.stuck or not self.transitions
 
     @property
     def stopped(self) -> bool:
@@ -73,7 +83,7 @@ class Always:
 
 
 class AtTheEnd(Always):
-    """One's own, asked where nothing can run any more."""
+    """One's own, asked where nothing can happen any more."""
 
     def violated(self, situation: Situation) -> str | None:
         """What the question says."""
@@ -120,7 +130,9 @@ class NoDataRace:
 
 
 class NoDeadlock:
-    """Where nothing can run any more, no work is left: no call, no interrupt that a halted CPU will never take.
+    """Where nothing can happen any more, no work is left: no call, no interrupt that a halted CPU will never take.
+
+    Nor does a CPU wait in a loop for what cannot come; that is only known once everything was looked through.
 
     Args:
         pending: says in words what else is left, or None.
@@ -136,7 +148,8 @@ class NoDeadlock:
         if not situation.final or situation.stopped:
             return None
         machine = situation.machine
-        left = [f"{call.function} on CPU {call.cpu} has not returned" for call in machine.calls]
+        left = [f"{one.operation} goes round for ever" for one in situation.transitions]
+        left += [f"{call.function} on CPU {call.cpu} has not returned" for call in machine.calls]
         for cpu in machine.cpus:
             vector = machine.apics[cpu.index].pending
             if cpu.state is CpuState.HALTED and vector is not None:
@@ -145,11 +158,11 @@ class NoDeadlock:
                 left.append(f"CPU {cpu.index} is halted{why}, and interrupt {vector:#x} waits for it")
         more = self._pending(machine) if self._pending is not None else None
         left += [more] if more else []
-        return f"every CPU waits, and work is left: {'; '.join(left)}" if left else None
+        return f"every CPU waits for what cannot come: {'; '.join(left)}" if left else None
 
 
 class NoLostMessage:
-    """Where nothing can run any more, every message sent was received, as often as it was sent.
+    """Where nothing can happen any more, every message sent was received, as often as it was sent.
 
     Args:
         sent, received: the messages, read from the machine.

@@ -65,6 +65,7 @@ class Probe:
         self.witness = Witness(stage.machine, self)
         self._dead = Dead()
         self._begin()
+        self._gone = True
 
     def _begin(self) -> None:
         self._begun = self._gone = False
@@ -122,12 +123,22 @@ class Probe:
 
     # Performing
 
-    def perform(self, state: State, cpu: int) -> Transition | None:
+    def perform(self, state: State, cpu: int, longest: int = LONGEST) -> Transition | None:
         """What ``cpu``, which can run in ``state``, does next; None: it touched what was taken for another one's own.
+
+        Args:
+            state, cpu: where, and who.
+            longest: instructions after which it is stopped, visible operation or not.
 
         Raises:
             MklabError: a timer of a local APIC runs.
         """
+        try:
+            return self._perform(state, cpu, longest)
+        finally:
+            self._gone = True  # whoever looks at the machine now is no CPU
+
+    def _perform(self, state: State, cpu: int, longest: int) -> Transition | None:
         stage, machine = self._stage, self._machine
         stage.put(state)
         self._begin()
@@ -138,7 +149,7 @@ class Probe:
         first: list[Access] = []
         try:
             while True:
-                choice, cut = self._slice(cpu)
+                choice, cut = self._slice(cpu, longest)
                 if choice:
                     choices.append((cpu, choice))
                 for word, value in self._undo.items():
@@ -146,7 +157,7 @@ class Probe:
                 self._undo = {}
                 if not self._begun:
                     self._begun, first = True, self._first
-                if cut or self.witness.turn.stopped or machine.time - self.witness.start >= LONGEST:
+                if cut or self.witness.turn.stopped or machine.time - self.witness.start >= longest:
                     break
                 if not machine._runnable(machine.cpus[cpu]):
                     break
@@ -183,7 +194,7 @@ class Probe:
             *(tuple(choices), reads, self._writes, "", operation),
         )
 
-    def _slice(self, cpu: int) -> tuple[int, bool]:
+    def _slice(self, cpu: int, longest: int) -> tuple[int, bool]:
         """One slice, or as much of it as comes before the next visible operation.
 
         Returns:
@@ -194,7 +205,7 @@ class Probe:
         written = dict(self._written)
         saved = self._save(cpu)
         try:
-            turn.take(machine.cpus[cpu], LONGEST)
+            turn.take(machine.cpus[cpu], longest)
         except _CutError as cut:
             self._restore(cpu, saved)
             self._reads, self._writes = marks[:2]

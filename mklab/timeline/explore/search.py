@@ -11,6 +11,7 @@ from typing import Protocol
 
 from mklab.timeline.explore.expand import Expansion, Partition
 from mklab.timeline.explore.state import State
+from mklab.timeline.explore.stuck import first_stuck
 from mklab.timeline.explore.touched import Touched
 
 __all__ = ["Batch", "Done", "Points", "Search", "Workers"]
@@ -84,6 +85,7 @@ class _Pass:
         levels: states on each level.
         expanded: how many of the last level are done.
         transitions, pruned, performed: followed; left out; those followed or left out that the machine has executed.
+        edges: the states behind each state, in the order of their numbers.
         finals: the states in which nothing can run.
         violation: the invariant's name, what it says, and the path.
         complete: whether all states were reached.
@@ -97,10 +99,19 @@ class _Pass:
     transitions: int = 0
     performed: int = 0
     pruned: int = 0
+    edges: list[list[State]] = field(default_factory=list)
     finals: set[State] = field(default_factory=set)
     violation: tuple[str, str, bytes] | None = None
     complete: bool = False
     cut: bool = False
+
+    def stuck(self) -> State | None:
+        """The first state that comes again for ever, with no end in reach; once everything was looked through."""
+        if not self.complete:
+            return None
+        edges = [[self.index[state] for state in behind] for behind in self.edges]
+        number = first_stuck(edges, [self.index[state] for state in self.finals])
+        return None if number is None else list(self.index)[number]
 
     def path(self, at: int) -> bytes:
         """The CPUs that lead to the state with that number, one after the other."""
@@ -212,7 +223,8 @@ class Search:
             now.cut |= bool(expansion.children)
             return
         now.transitions += len(expansion.children)
-        now.pruned += expansion.pruned
+        now.pruned += len(expansion.pruned)
+        now.edges.append([*(child.state for child in expansion.children), *expansion.pruned])
         for child in expansion.children:
             if child.state in behind:
                 behind[child.state] &= child.sleep

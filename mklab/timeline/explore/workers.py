@@ -138,20 +138,21 @@ class InProcess:
         stage, cpus = self.expander.stage, len(self._machine.cpus)
         longest = [0] * cpus
         for first in range(cpus):
-            state, made = stage.first, [0] * cpus
-            while enabled := stage.enabled(state):
-                cpu = min(enabled, key=lambda one: (one - first) % cpus)
-                transition = self.expander.transition(state, cpu)
-                if transition is None or sum(made) >= _PILOT:
+            state, made, last = stage.first, [0] * cpus, first - 1
+            while (enabled := stage.enabled(state)) and sum(made) < _PILOT and not self._stopped():
+                cpu = min(enabled, key=lambda one: (one - last - 1) % cpus)
+                transition = self.expander.try_out(state, cpu, _QUANTUM)
+                if transition is None:
                     break
                 made[cpu] += 1
                 state = self.expander.settled(self.expander.after(state, transition))
+                last = cpu if transition.instructions >= _QUANTUM else cpu - 1
             longest = max(longest, made, key=sum)
         return self.expander.take_fresh().shared, longest
 
 
-_PILOT = 500
-"""Transitions of one plain order."""
+_PILOT, _QUANTUM = 500, 5000
+"""Transitions of one plain order, and instructions after which the next CPU has its turn."""
 
 
 class Future(Protocol):

@@ -1,0 +1,153 @@
+"""What `mklab explore` looks through: races of RFC v1 on its minikernel, and rings in shared memory, right and wrong."""
+
+from collections.abc import Callable
+
+from mklab.guest import trampoline
+from mklab.kernel.host import Host, minikernel_image
+from mklab.kernel.instance import Kernel
+from mklab.guest.abi import MULTIKERNEL_VECTOR
+from mklab.lab.defects.stage import STOP, Starving, booted, load_code, spawn, trampoline_base, window
+from mklab.lab.rings import ring_machine, ring_messages, ring_sync
+from mklab.machine.machine import Machine
+from mklab.timeline.explore import Always, Experiment, NoDataRace, NoDeadlock, NoLostMessage
+
+__all__ = ["EXPERIMENTS"]
+
+_SENT = ((7, 0), (8, 2))
+"""Type and sender of the two messages that kernel 1 is sent."""
+
+
+def _taken(kernel: str) -> Callable[[Machine], list[tuple[int, int]]]:
+    """Reads what a recording handler of ``kernel`` was handed: type and sender of each message."""
+
+    def taken(machine: Machine) -> list[tuple[int, int]]:
+        return [(one["type"], one["sender_cpu"]) for one in Kernel(machine, kernel).handler_records()]
+
+    return taken
+
+
+def _two_messages() -> Machine:
+    """CPUs 0 and 2 of the host each begin to send a message of one byte to kernel 1, which runs on CPU 1."""
+    host = booted(3)
+    spawn(host, 1, 1)
+    host.kernel("kernel 1").multikernel_register_handler(1)
+    host.settle()
+    for type_, cpu in _SENT:
+        host.submit_message(1, b"A", type_, via=cpu)
+    return host.machine
+
+
+def mailbox() -> Experiment:
+    """Two host CPUs send kernel 1 a message each: is one of them overwritten before it is read? (26)"""
+    return Experiment(_two_messages(), [NoLostMessage(lambda _: _SENT, _taken("kernel 1"))])
+
+
+def torn_message() -> Experiment:
+    """Two host CPUs send kernel 1 a message each: does it ever take one for whole that is made of both? (26)"""
+
+    def torn_message(machine: Machine) -> str | None:
+        for type_, sender in _taken("kernel 1")(machine):
+            if (type_, sender) not in (*_SENT, (0, 0)) and type_ and sender in (0, 2):
+                return f"kernel 1 takes a message of type {type_} from CPU {sender}; nobody has sent such a one"
+        return None
+
+    return Experiment(_two_messages(), [Always(torn_message)])
+
+
+def _mailbox_words(host: Host) -> tuple[int, int]:
+    """Where the trampoline has the entry that a kick writes, and its boot_params."""
+    symbols = trampoline().symbols
+    places = [trampoline_base(host) + symbols[name] for name in ("kernel_phys_addr", "boot_params_phys_addr")]
+    return min(places), max(places) + 8
+
+
+def two_kicks() -> Experiment:
+    """CPU 1 was kicked for kernel 1 and is still in the trampoline, when the host kicks CPU 2 for kernel 2. (5)"""
+    host = booted(3)
+    machine = host.machine
+    for cpu in (1, 2):
+        host.cpu_down(cpu)
+        machine.plan(cpu, f"kernel {cpu}")
+    machine.schedule = Starving(1)
+    load_code(host, STOP, window(1))
+    host.multikernel_kexec(1)
+    host.kexec_load(0, [])
+    load_code(host, STOP, window(2))
+    host.submit("multikernel_kexec", {"cpu": 2})
+
+    def every_cpu_enters_its_kernel(machine: Machine) -> str | None:
+        for cpu in machine.cpus[1:]:
+            if cpu.owner not in (None, cpu.planned):
+                return f"CPU {cpu.index} was kicked for {cpu.planned} and runs {cpu.owner}"
+        return None
+
+    return Experiment(machine, [Always(every_cpu_enters_its_kernel)], at=("interrupts", _mailbox_words(host)))
+
+
+def checked_before_the_lock() -> Experiment:
+    """multikernel_kexec(1) on CPU 0, while CPU 2 brings CPU 1 online for the host. (18)"""
+    host = booted(3)
+    machine = host.machine
+    host.cpu_down(1)
+    load_code(host, STOP, window(1))
+    host.submit("multikernel_kexec", {"cpu": 1}, via=0)
+    host.submit("cpu_up", {"cpu": 1}, via=2)
+
+    def nobody_takes_a_cpu_that_is_online(machine: Machine) -> str | None:
+        if Kernel(machine, "host").cpu_online(1) and machine.cpus[1].owner != "host":
+            return f"CPU 1 is online in the host, and {machine.cpus[1].owner or 'nobody'} has it"
+        return None
+
+    return Experiment(machine, [Always(nobody_takes_a_cpu_that_is_online)], at=("interrupts",))
+
+
+def zeroed_area() -> Experiment:
+    """Kernel 1 sends the host's CPU 3 a message, while kernel 2 boots on CPU 2. (31)"""
+    host = booted(4)
+    host.multikernel_register_handler(1)
+    spawn(host, 1, 1)
+    host.cpu_down(2)
+    host.load(minikernel_image(window(2), 2, [2]))
+    host.multikernel_kexec(2)
+    host.run_until(lambda one: "Using specified" in one.console("kernel 2"), "kernel 2 does not begin")
+    values = {"slot": 3, "sender": 1, "type": 77, "size": 1, "data": b"A"}
+    host.kernel("kernel 1").submit_by_hand(MULTIKERNEL_VECTOR, 3, **values)
+    return Experiment(host.machine, [NoLostMessage(lambda _: [(77, 1)], _taken("host"))])
+
+
+def _ring(senders: list[str], receiver: str, messages: int) -> Experiment:
+    count = messages * len(senders)
+    sent = [hex(0x100 * (cpu + 1) + 1 + number) for cpu in range(len(senders)) for number in range(messages)]
+    lost = NoLostMessage(lambda _: sent, lambda machine: ring_messages(machine, count))
+    machine = ring_machine(senders, receiver, messages)
+    return Experiment(machine, [NoDataRace(ring_sync()), NoDeadlock(), lost])
+
+
+def ring() -> Experiment:
+    """Two CPUs send two messages each through a ring of two entries to a third."""
+    return _ring(["send", "send"], "receive", 2)
+
+
+def ring_test_then_set() -> Experiment:
+    """The same, where a place in the ring is tested and then taken, in two steps."""
+    return _ring(["send_test_then_set", "send_test_then_set"], "receive", 2)
+
+
+def ring_publish_before_fill() -> Experiment:
+    """The same, where an entry is published before it is filled."""
+    return _ring(["send_publish_before_fill", "send_publish_before_fill"], "receive", 2)
+
+
+def ring_free_before_copy() -> Experiment:
+    """The same, where an entry is freed before it is copied."""
+    return _ring(["send", "send"], "receive_free_before_copy", 2)
+
+
+EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        *(mailbox, torn_message, two_kicks, checked_before_the_lock, zeroed_area),
+        *(ring, ring_test_then_set, ring_publish_before_fill, ring_free_before_copy),
+    )
+}
+"""By the name that `mklab explore` takes."""
