@@ -91,6 +91,7 @@ class Expander:
         self._machine = machine
         self._invariants = invariants
         self._reduce = reduce
+        self.partition = partition
         self.stage = Stage(machine, partition.shared, forget=partition.forget)
         numbers = [*partition.shared, *partition.others]
         places = {word: place for place, word in enumerate(numbers)}
@@ -112,8 +113,7 @@ class Expander:
 
     def take_fresh(self) -> Touched:
         """Who has touched what since the last time."""
-        fresh, self._probe.fresh = self._probe.fresh, Touched()
-        return fresh
+        return self._probe.take_fresh()
 
     @property
     def remembered(self) -> bool:
@@ -123,7 +123,9 @@ class Expander:
     # Transitions
 
     def try_out(self, state: State, cpu: int, longest: int) -> Transition | None:
-        """Like :meth:`transition`, for ``longest`` instructions at most; nothing is remembered of it."""
+        """Like :meth:`transition`; where all is taken for each CPU's own, for ``longest`` instructions at most."""
+        if self.partition.points:
+            return self.transition(state, cpu)
         return self._probe.perform(state, cpu, longest)
 
     def transition(self, state: State, cpu: int) -> Transition | None:

@@ -50,7 +50,7 @@ class Probe:
         known: who has touched what else, as all processes know it.
 
     Attributes:
-        fresh: who has touched what, as seen here.
+        fresh: who has touched what, as seen here since :meth:`take_fresh`.
         remembered: whether a CPU has read what was forgotten.
     """
 
@@ -62,6 +62,8 @@ class Probe:
         self._known = known
         self.fresh = Touched()
         self.remembered = False
+        self._owned: list[set[int]] = [set() for _ in stage.machine.cpus]
+        self._own: set[int] = set()
         self.witness = Witness(stage.machine, self)
         self._dead = Dead()
         self._begin()
@@ -77,6 +79,20 @@ class Probe:
 
     # What the witness tells
 
+    def familiar(self, paddr: int, size: int, write: bool) -> bool:
+        """Most accesses: within a word that the CPU is known to have for its own."""
+        word = paddr >> 3
+        if word not in self._own or (paddr & 7) + size > 8 or self._gone:
+            return False
+        mask = (1 << size) - 1 << (paddr & 7)
+        if not write:
+            return not self._dead.bytes_of(word) & mask & ~self._written.get(word, 0)
+        if word not in self._undo:
+            self._stage.before_write(word)
+            self._undo[word] = self._stage.peek(word)
+        self._written[word] = self._written.get(word, 0) | mask
+        return True
+
     def touched(self, word: int, write: bool, position: int) -> None:
         """A word is about to be touched: perhaps that is too far."""
         if write and word >= 0 and word not in self._undo:
@@ -90,6 +106,9 @@ class Probe:
             self.fresh.add(word, 0 if write else 1 << cpu, 1 << cpu if write else 0)
             if self._known.by_others(word, cpu, write):
                 raise self._leaving(_SurpriseError())
+            readers, writers = self.fresh.words[word]
+            if word >= 0 and readers & writers & 1 << cpu and not self._known.by_others(word, cpu, True):
+                self._owned[cpu].add(word)
             return
         if word in self._points and (position > 0 or self._begun):
             raise self._leaving(_CutError(position))
@@ -121,6 +140,13 @@ class Probe:
         self._gone = True
         return why
 
+    def take_fresh(self) -> Touched:
+        """Who has touched what since the last time."""
+        fresh, self.fresh = self.fresh, Touched()
+        for own in self._owned:
+            own.clear()
+        return fresh
+
     # Performing
 
     def perform(self, state: State, cpu: int, longest: int = LONGEST) -> Transition | None:
@@ -144,6 +170,7 @@ class Probe:
         self._begin()
         self._dead = stage.local(state.locals[cpu]).dead
         self.witness.begin(cpu)
+        self._own = self._owned[cpu]
         registers, choices = machine.registers(cpu), []
         before: dict[int, int] = {}
         first: list[Access] = []

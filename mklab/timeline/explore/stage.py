@@ -47,6 +47,7 @@ class Stage:
         self._locals: dict[bytes, Local] = {}
         self._apics: dict[bytes, dict[str, Any]] = {}
         self._platforms: dict[bytes, dict[str, Any]] = {}
+        self._extended: dict[bytes, str] = {}
         self._image_keys: dict[int, tuple[Image, str]] = {}
         self._enabled: dict[tuple[int, bytes, bytes], bool] = {}
         cpus = range(len(machine.cpus))
@@ -233,7 +234,11 @@ class Stage:
     def _read_local(self, cpu: int, before: Local | None, written: dict[int, int]) -> bytes:
         machine = self.machine
         memory, dead = (dict(before.memory), before.dead) if before is not None else ({}, Dead())
-        registers, extended = machine.engine.registers(cpu), machine.engine.extended(cpu)
+        registers, context = machine.engine.registers(cpu), machine.engine.save_context(cpu)
+        beyond = machine.engine.beyond_registers(context)
+        extended = self._extended.get(beyond)
+        if extended is None:
+            extended = self._extended[beyond] = digest(machine.engine.extended(cpu)).hex()
         for word in written:
             if word in self.index:
                 continue
@@ -250,7 +255,6 @@ class Stage:
         parts = repr(registers), extended, fields, msrs, calls, (dead.regions, dead.holes)
         key = digest(cpu, *parts, sorted(memory.items()))
         if key not in self._locals:
-            context = machine.engine.save_context(cpu)
             self._locals[key] = Local(key, context, fields, msrs, copy.deepcopy(calls), dead, memory)
         return key
 

@@ -83,6 +83,8 @@ class InProcess:
 
     def begin(self, partition: Partition) -> State:
         """A pass begins."""
+        if self._expander is not None and self._expander.partition == partition and not self._expander.known.words:
+            return self._expander.stage.first
         self.close()
         self._expander = Expander(self._machine, self._invariants, partition, Touched(), reduce=self._reduce)
         return self._expander.stage.first
@@ -138,15 +140,22 @@ class InProcess:
         stage, cpus = self.expander.stage, len(self._machine.cpus)
         longest = [0] * cpus
         for first in range(cpus):
-            state, made, last = stage.first, [0] * cpus, first - 1
-            while (enabled := stage.enabled(state)) and sum(made) < _PILOT and not self._stopped():
+            state, made, last, seen = stage.first, [0] * cpus, first - 1, {stage.first}
+            stale = 0
+            while (enabled := stage.enabled(state)) and stale < cpus and not self._stopped():
                 cpu = min(enabled, key=lambda one: (one - last - 1) % cpus)
                 transition = self.expander.try_out(state, cpu, _QUANTUM)
                 if transition is None:
                     break
-                made[cpu] += 1
                 state = self.expander.settled(self.expander.after(state, transition))
-                last = cpu if transition.instructions >= _QUANTUM else cpu - 1
+                # A CPU that waits in a loop, or goes on for long, lets the next one have its turn.
+                new = state not in seen
+                stale = 0 if new else stale + 1
+                made[cpu] += new
+                seen.add(state)
+                last = cpu if transition.instructions >= _QUANTUM or not new else cpu - 1
+                if sum(made) >= _PILOT:
+                    break
             longest = max(longest, made, key=sum)
         return self.expander.take_fresh().shared, longest
 
