@@ -1,4 +1,4 @@
-"""Code that runs on the machine: the trampoline of RFC v1, purgatory, relocate_kernel, a minikernel and rings, prebuilt."""
+"""Code that runs on the machine: trampoline, purgatory, relocate_kernel, a minikernel and rings, prebuilt."""
 
 import functools
 import io

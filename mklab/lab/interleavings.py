@@ -1,15 +1,15 @@
-"""What `mklab explore` looks through: races of RFC v1 on its minikernel, and rings in shared memory, right and wrong."""
+"""What `mklab explore` looks through: races of RFC v1 on its minikernel, and rings, right and wrong."""
 
 from collections.abc import Callable
 
 from mklab.guest import trampoline
+from mklab.guest.abi import MULTIKERNEL_VECTOR
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.instance import Kernel
-from mklab.guest.abi import MULTIKERNEL_VECTOR
 from mklab.lab.defects.stage import STOP, Starving, booted, load_code, spawn, trampoline_base, window
 from mklab.lab.rings import ring_machine, ring_messages, ring_sync
 from mklab.machine.machine import Machine
-from mklab.timeline.explore import Always, Experiment, NoDataRace, NoDeadlock, NoLostMessage
+from mklab.timeline.explore import Always, AtTheEnd, Experiment, NoDataRace, NoDeadlock, NoLostMessage
 
 __all__ = ["EXPERIMENTS"]
 
@@ -38,20 +38,20 @@ def _two_messages() -> Machine:
 
 
 def mailbox() -> Experiment:
-    """Two host CPUs send kernel 1 a message each: is one of them overwritten before it is read? (26)"""
+    """Defect 26: two host CPUs send kernel 1 a message each, and one may be overwritten before it is read."""
     return Experiment(_two_messages(), [NoLostMessage(lambda _: _SENT, _taken("kernel 1"))])
 
 
 def torn_message() -> Experiment:
-    """Two host CPUs send kernel 1 a message each: does it ever take one for whole that is made of both? (26)"""
+    """Defect 26: two host CPUs send kernel 1 a message each, and it may take one that is made of both."""
+    return Experiment(_two_messages(), [AtTheEnd(_whole)])
 
-    def torn_message(machine: Machine) -> str | None:
-        for type_, sender in _taken("kernel 1")(machine):
-            if (type_, sender) not in (*_SENT, (0, 0)) and type_ and sender in (0, 2):
-                return f"kernel 1 takes a message of type {type_} from CPU {sender}; nobody has sent such a one"
-        return None
 
-    return Experiment(_two_messages(), [Always(torn_message)])
+def _whole(machine: Machine) -> str | None:
+    for type_, sender in _taken("kernel 1")(machine):
+        if type_ and sender in (0, 2) and (type_, sender) not in _SENT:
+            return f"kernel 1 takes a message of type {type_} from CPU {sender}; nobody has sent such a one"
+    return None
 
 
 def _mailbox_words(host: Host) -> tuple[int, int]:
@@ -62,7 +62,7 @@ def _mailbox_words(host: Host) -> tuple[int, int]:
 
 
 def two_kicks() -> Experiment:
-    """CPU 1 was kicked for kernel 1 and is still in the trampoline, when the host kicks CPU 2 for kernel 2. (5)"""
+    """Defect 5: CPU 1, kicked for kernel 1, is still in the trampoline when the host kicks CPU 2 for kernel 2."""
     host = booted(3)
     machine = host.machine
     for cpu in (1, 2):
@@ -74,35 +74,36 @@ def two_kicks() -> Experiment:
     host.kexec_load(0, [])
     load_code(host, STOP, window(2))
     host.submit("multikernel_kexec", {"cpu": 2})
+    return Experiment(machine, [Always(_enters_its_own)], at=("interrupts", _mailbox_words(host)))
 
-    def every_cpu_enters_its_kernel(machine: Machine) -> str | None:
-        for cpu in machine.cpus[1:]:
-            if cpu.owner not in (None, cpu.planned):
-                return f"CPU {cpu.index} was kicked for {cpu.planned} and runs {cpu.owner}"
-        return None
 
-    return Experiment(machine, [Always(every_cpu_enters_its_kernel)], at=("interrupts", _mailbox_words(host)))
+def _enters_its_own(machine: Machine) -> str | None:
+    for cpu in machine.cpus:
+        if cpu.owner not in (None, "host", cpu.planned):
+            return f"CPU {cpu.index} was kicked for {cpu.planned} and runs {cpu.owner}"
+    return None
 
 
 def checked_before_the_lock() -> Experiment:
-    """multikernel_kexec(1) on CPU 0, while CPU 2 brings CPU 1 online for the host. (18)"""
+    """Defect 18: multikernel_kexec(1) on CPU 0, while CPU 2 brings CPU 1 online for the host."""
     host = booted(3)
-    machine = host.machine
     host.cpu_down(1)
     load_code(host, STOP, window(1))
     host.submit("multikernel_kexec", {"cpu": 1}, via=0)
     host.submit("cpu_up", {"cpu": 1}, via=2)
+    online, mask = host.symbol("cpu_online") + 1, host.symbol("cpu_online_mask")
+    at = ("interrupts", _mailbox_words(host), (online, online + 1), (mask, mask + 8))
+    return Experiment(host.machine, [Always(_online_is_the_hosts)], at=at)
 
-    def nobody_takes_a_cpu_that_is_online(machine: Machine) -> str | None:
-        if Kernel(machine, "host").cpu_online(1) and machine.cpus[1].owner != "host":
-            return f"CPU 1 is online in the host, and {machine.cpus[1].owner or 'nobody'} has it"
-        return None
 
-    return Experiment(machine, [Always(nobody_takes_a_cpu_that_is_online)], at=("interrupts",))
+def _online_is_the_hosts(machine: Machine) -> str | None:
+    if Kernel(machine, "host").cpu_online(1) and machine.cpus[1].owner not in (None, "host"):
+        return f"CPU 1 is online in the host, and runs {machine.cpus[1].owner}"
+    return None
 
 
 def zeroed_area() -> Experiment:
-    """Kernel 1 sends the host's CPU 3 a message, while kernel 2 boots on CPU 2. (31)"""
+    """Defect 31: kernel 1 sends the host's CPU 3 a message, while kernel 2 boots on CPU 2."""
     host = booted(4)
     host.multikernel_register_handler(1)
     spawn(host, 1, 1)
@@ -110,8 +111,7 @@ def zeroed_area() -> Experiment:
     host.load(minikernel_image(window(2), 2, [2]))
     host.multikernel_kexec(2)
     host.run_until(lambda one: "Using specified" in one.console("kernel 2"), "kernel 2 does not begin")
-    values = {"slot": 3, "sender": 1, "type": 77, "size": 1, "data": b"A"}
-    host.kernel("kernel 1").submit_by_hand(MULTIKERNEL_VECTOR, 3, **values)
+    host.kernel("kernel 1").submit_by_hand(MULTIKERNEL_VECTOR, 3, slot=3, sender=1, type=77, size=1, data=b"A")
     return Experiment(host.machine, [NoLostMessage(lambda _: [(77, 1)], _taken("host"))])
 
 

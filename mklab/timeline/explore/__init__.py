@@ -1,4 +1,4 @@
-"""Exploration: every interleaving of a machine's CPUs, as far as any of them can notice the others (docs/exploration.md)."""
+"""Every interleaving of a machine's CPUs, as far as any of them can notice the others (docs/exploration.md)."""
 
 import signal
 import threading
@@ -25,6 +25,7 @@ from mklab.timeline.explore.invariants import (
 from mklab.timeline.explore.progress import Bar
 from mklab.timeline.explore.result import Counterexample, Coverage, Exploration
 from mklab.timeline.explore.search import Points, Search
+from mklab.timeline.explore.state import digest
 from mklab.timeline.explore.workers import Experiment, InProcess, Remote, build
 
 __all__ = [
@@ -152,7 +153,10 @@ def _processes(count: int, stack: ExitStack) -> Any:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    return stack.enter_context(ProcessPoolExecutor(count, mp_context=get_context("spawn")))
+    # Ctrl-C reaches every process of a terminal; this one decides what it means.
+    ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    context = get_context("spawn")
+    return stack.enter_context(ProcessPoolExecutor(count, context, initializer=ignore[0], initargs=ignore[1]))
 
 
 def _cluster(address: str, stack: ExitStack) -> Any:
@@ -213,7 +217,7 @@ def _result(
         seconds=round(seconds, 3),
     )
     counterexample = None if now.violation is None else _counterexample(here, invariants, *now.violation)
-    finals = frozenset(repr(state).encode() for state in now.finals)
+    finals = frozenset(digest(repr(state)) for state in now.finals)
     return Exploration(counterexample, coverage, tuple(one.name for one in invariants), finals)
 
 

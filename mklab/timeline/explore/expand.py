@@ -161,9 +161,7 @@ class Expander:
             shared = tuple(values)
         if transition.slept or any(wakes):
             gone = transition.instructions
-            wakes = tuple(
-                transition.slept if one == cpu else max(0, left - gone) for one, left in enumerate(wakes)
-            )
+            wakes = tuple(transition.slept if one == cpu else max(0, left - gone) for one, left in enumerate(wakes))
         for sender, icr, targets in transition.commands:
             for target in targets:
                 locals_[target], apics[target] = self._reach(locals_[target], apics[target], sender, icr, target, state)

@@ -45,11 +45,11 @@ class Dead:
         return 0
 
     def after(self, stack: int, written: dict[int, int]) -> "Dead":
-        """What is dead once the CPU has written ``written`` (bytes by word, as bits) and its stack pointer is ``stack``.
+        """What is dead once the CPU has written ``written`` and its stack pointer is ``stack``.
 
         Args:
             stack: the address, in bytes.
-            written: as told since ``self`` was right.
+            written: since ``self`` was right, by word: its bytes, as bits.
         """
         end = stack >> 3
         start = (stack - 1 & ~(BLOCK - 1)) >> 3
@@ -79,7 +79,7 @@ class Dead:
         regions = []
         for start, end in self.regions:
             if any(start <= word < end for word in written) and not start <= (stack - 1 >> 3) < start + BLOCK // 8:
-                holes |= {word: WHOLE for word in range(start, end)}
+                holes |= dict.fromkeys(range(start, end), WHOLE)
             else:
                 regions.append((start, end))
         return Dead(tuple(regions), tuple(sorted(holes.items()))).after(stack, written)

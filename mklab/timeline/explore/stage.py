@@ -124,9 +124,7 @@ class Stage:
             self._placed_platform = state.platform
         machine.time = self._time
         machine.stopped = None
-        machine.calls[:] = [
-            Call(**copy.deepcopy(call)) for key in state.locals for call in self._locals[key].calls
-        ]
+        machine.calls[:] = [Call(**copy.deepcopy(call)) for key in state.locals for call in self._locals[key].calls]
         if any(state.wakes):
             for call in machine.calls:
                 call.wake = self._time + state.wakes[call.cpu] if state.wakes[call.cpu] else 0

@@ -83,8 +83,6 @@ class InProcess:
 
     def begin(self, partition: Partition) -> State:
         """A pass begins."""
-        if self._expander is not None and self._expander.partition == partition and not self._expander.known.words:
-            return self._expander.stage.first
         self.close()
         self._expander = Expander(self._machine, self._invariants, partition, Touched(), reduce=self._reduce)
         return self._expander.stage.first
@@ -229,7 +227,7 @@ _HERE: dict[str, Any] = {}
 
 def expand_there(session: str, factory: str, reduce: bool, shipped: bytes, batch: Batch) -> Done:
     """Expand a batch in this process, for an exploration in another one."""
-    partition, words = pickle.loads(shipped)  # noqa: S301: what the exploration itself has sent
+    partition, words = pickle.loads(shipped)  # noqa: S301 what the exploration itself has sent
     with _LOCK:
         if _HERE.get("session") != session:
             experiment = build(factory)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.timeline.explore.tiny import WORDS, Op, Outcome, address, interleavings, machine_of, outcome_of
 
 from mklab.machine.machine import Machine
 from mklab.timeline.explore import Always, AtTheEnd, Exploration, NoDataRace, explore
+from tests.timeline.explore.tiny import WORDS, Op, Outcome, address, interleavings, machine_of, outcome_of
 
 MEMORY = ("store", "load", "save", "inc", "lock inc", "xchg")
 
@@ -74,9 +74,7 @@ def shared_words(code: Sequence[Sequence[Op]]) -> set[int]:
             if step.op.reads or step.op.writes:
                 touched.setdefault(step.op.word, set()).add((step.cpu, step.op.writes))
     return {
-        word
-        for word, who in touched.items()
-        if any(writes and other != cpu for cpu, writes in who for other, _ in who)
+        word for word, who in touched.items() if any(writes and other != cpu for cpu, writes in who for other, _ in who)
     }
 
 

@@ -62,10 +62,8 @@ def assemble(program: Sequence[Op]) -> bytes:
     code = b"\xf4"
     lengths = [0]
     for op in reversed(program):
-        if op.name == "skip":  # test r, r; jz behind the next one
-            one = bytes([0x48, 0x85, 0xC0 | op.register * 9, 0x74, lengths[-1]])
-        else:
-            one = encode(op)
+        skip = bytes([0x48, 0x85, 0xC0 | op.register * 9, 0x74, lengths[-1]])  # test r, r; jz behind the next one
+        one = skip if op.name == "skip" else encode(op)
         code = one + code
         lengths.append(len(one))
     return code
