@@ -99,7 +99,7 @@ class Expander:
         self._probe = Probe(self.stage, places, partition.points, known)
         self._words = len(partition.shared)
         self._apic_bits = [places.get(-1 - cpu) for cpu in range(len(machine.cpus))]
-        self._memory: dict[tuple[int, bytes, bytes, bytes], _Variants] = {}
+        self._memory: dict[tuple[int, bytes, bytes, bytes, int], _Variants] = {}
         self._effects: dict[tuple[Icr, int, int, bytes, bytes], tuple[bytes, bytes]] = {}
         self.performed = 0
         self._probe.witness.__enter__()
@@ -130,7 +130,7 @@ class Expander:
 
     def transition(self, state: State, cpu: int) -> Transition | None:
         """What ``cpu`` does next in ``state``; None: it met with a surprise."""
-        key = (cpu, state.locals[cpu], state.apics[cpu], state.platform)
+        key = (cpu, state.locals[cpu], state.apics[cpu], state.platform, state.wakes[cpu])
         variants = self._memory.get(key)
         shared = state.shared
         if variants is not None:

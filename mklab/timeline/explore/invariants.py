@@ -71,15 +71,19 @@ class Invariant(Protocol):
 
 
 class Always:
-    """One's own, asked in every state."""
+    """One's own, asked in every state.
+
+    Attributes:
+        question: what is asked.
+    """
 
     def __init__(self, question: Question) -> None:
         self.name = getattr(question, "__name__", "invariant").strip("_")
-        self._question = question
+        self.question = question
 
     def violated(self, situation: Situation) -> str | None:
         """What the question says."""
-        return self._question(situation.machine)
+        return self.question(situation.machine)
 
 
 class AtTheEnd(Always):
@@ -87,7 +91,7 @@ class AtTheEnd(Always):
 
     def violated(self, situation: Situation) -> str | None:
         """What the question says."""
-        return self._question(situation.machine) if situation.final else None
+        return self.question(situation.machine) if situation.final else None
 
 
 class NoDataRace:
@@ -178,9 +182,10 @@ class NoLostMessage:
 
     def violated(self, situation: Situation) -> str | None:
         """Those that are missing."""
-        if not situation.final or situation.stopped:
-            return None
-        machine = situation.machine
+        return self.question(situation.machine) if situation.final and not situation.stopped else None
+
+    def question(self, machine: Machine) -> str | None:
+        """The same of a machine on which nothing can happen any more."""
         sent, received = list(self._sent(machine)), list(self._received(machine))
         rest = list(received)
         lost = []

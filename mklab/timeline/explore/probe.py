@@ -15,7 +15,7 @@ from mklab.timeline.explore.stack import Dead, mask_of
 from mklab.timeline.explore.stage import Stage
 from mklab.timeline.explore.state import State, cpu_fields, set_cpu_fields
 from mklab.timeline.explore.touched import Touched
-from mklab.timeline.explore.transition import Access, Transition, apic_word
+from mklab.timeline.explore.transition import Access, Transition, apic_word, named_cpu
 from mklab.timeline.explore.witness import Witness
 
 __all__ = ["LONGEST", "Probe"]
@@ -104,6 +104,10 @@ class Probe:
         if place is None:
             cpu = self.witness.cpu
             self.fresh.add(word, 0 if write else 1 << cpu, 1 << cpu if write else 0)
+            named = named_cpu(word)
+            if named is not None and named != cpu:
+                # Whatever the other CPU does, a command changes what comes next.
+                self.fresh.add(word, 1 << named, 0)
             if self._known.by_others(word, cpu, write):
                 raise self._leaving(_SurpriseError())
             readers, writers = self.fresh.words[word]
@@ -188,12 +192,15 @@ class Probe:
                     break
                 if not machine._runnable(machine.cpus[cpu]):
                     break
+            if machine._interrupts.deadline is not None:
+                raise MklabError("the timer of a local APIC runs; what depends on time is not explored")
         except (_SurpriseError, _ForgottenError) as why:
             self.remembered |= isinstance(why, _ForgottenError)
             stage.disturbed({**self._undo, **before})
             return None
-        if machine._interrupts.deadline is not None:
-            raise MklabError("the timer of a local APIC runs; interleavings that depend on time are not explored")
+        except BaseException:
+            stage.disturbed({**self._undo, **before})
+            raise
         shared = tuple(access for access in first if self._is_shared(access))
         operation = describe(machine, cpu, registers, self._event, shared)
         return self._result(state, cpu, before, choices, operation)
@@ -232,7 +239,8 @@ class Probe:
         written = dict(self._written)
         saved = self._save(cpu)
         try:
-            turn.take(machine.cpus[cpu], longest)
+            with machine._from_inside():
+                turn.take(machine.cpus[cpu], longest)
         except _CutError as cut:
             self._restore(cpu, saved)
             self._reads, self._writes = marks[:2]
@@ -244,7 +252,8 @@ class Probe:
                 return 0, True
             if not self._begun:
                 self._first, self._event = [], ("", None)
-            turn.take(machine.cpus[cpu], budget)
+            with machine._from_inside():
+                turn.take(machine.cpus[cpu], budget)
             return budget, True
         return max(1, machine.time - before), False
 

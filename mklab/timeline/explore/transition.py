@@ -13,8 +13,8 @@ def apic_word(cpu: int) -> int:
 
 
 def named_cpu(word: int) -> int | None:
-    """The inverse of :func:`apic_word`; None for a word of memory."""
-    return -1 - word if word < 0 else None
+    """The inverse of :func:`apic_word`; None for what is no APIC's."""
+    return -1 - word if -(1 << 31) < word < 0 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from mklab.errors import MklabError
 from mklab.machine.apic_registers import DFR, ICR_LOW, LDR, SVR
 from mklab.machine.engine.accesses import Accesses
 from mklab.machine.icr import Icr
@@ -76,13 +77,16 @@ class Witness:
             with self._watching_ports(port):
                 write_port(cpu, port, size, value)
 
-        board.port_read, board.write_port = on_port_read, on_port_write
+        def on_timestamp() -> int:
+            raise MklabError(f"CPU {self.cpu} reads the time stamp counter; what depends on time is not explored")
+
+        board.port_read, board.write_port, board.timestamp = on_port_read, on_port_write, on_timestamp
 
         def restore() -> None:
             machine.trace, machine._turn = trace, turn
             machine.observers.update(observers)
             machine.memory.witness = None
-            del board.port_read, board.write_port
+            del board.port_read, board.write_port, board.timestamp
 
         self._stack.callback(restore)
         self._stack.enter_context(Accesses(machine.engine, self._on_access))

@@ -217,8 +217,18 @@ class TestMistakes:
         machine.apics[0].svr = 0x1FF
         machine.apics[0].lvt[0x320] = 0x40
         machine.apics[0].write(0x380, 1000)
+        before = state(machine)
         with pytest.raises(MklabError, match="the timer of a local APIC runs"):
             explore(machine, AtTheEnd(one))
+        assert state(machine) == before
+
+    def test_a_clock(self) -> None:
+        machine = machine_of(LOST_UPDATE)
+        machine.poke(0x4000, bytes.fromhex("48ff0425006000000f31f4"))  # incq DATA; rdtsc; hlt
+        before = state(machine)
+        with pytest.raises(MklabError, match="CPU 0 reads the time stamp counter"):
+            explore(machine, AtTheEnd(one))
+        assert state(machine) == before
 
     def test_other_processes_need_a_name(self) -> None:
         with pytest.raises(ValueError, match="machine must be the name of a function"):
