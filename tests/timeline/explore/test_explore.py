@@ -4,13 +4,14 @@ import os
 import signal
 
 import pytest
-from tests.timeline.explore.tiny import Op, address, interleavings, machine_of, outcome_of
 
 from mklab.errors import MklabError
 from mklab.machine.machine import Machine
+from mklab.machine.schedule import choices_of
 from mklab.machine.state import state
 from mklab.timeline.explore import Always, AtTheEnd, NoDataRace, NoDeadlock, NoLostMessage, explore
 from mklab.timeline.explore.clocks import unordered
+from tests.timeline.explore.tiny import Op, address, interleavings, machine_of, outcome_of
 
 LOST_UPDATE = [[Op("load"), Op("add", value=1), Op("save")], [Op("load"), Op("add", value=1), Op("save")]]
 
@@ -54,9 +55,7 @@ class TestTheMachine:
         assert found.replay(fresh) is None
         assert fresh.idle
         assert one(fresh) == found.what
-        assert [(event.cpu, event.budget) for event in fresh.trace.events if event.kind == "Slice"] == list(
-            found.choices
-        )
+        assert tuple(choices_of(fresh.trace)) == found.choices
 
 
 class TestWhatIsClaimed:
