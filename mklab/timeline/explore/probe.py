@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from mklab.errors import MklabError
-from mklab.machine.process import Call
 from mklab.timeline.explore.operation import describe
 from mklab.timeline.explore.stack import Dead, mask_of
 from mklab.timeline.explore.stage import Stage
@@ -259,8 +258,8 @@ class Probe:
 
     def _save(self, cpu: int) -> tuple[Any, ...]:
         machine = self._machine
-        calls = copy.deepcopy([call.to_dict() for call in machine.calls])
-        parts = machine.apics[cpu].state(), machine.board.msrs[cpu].state(), self._stage.platform_data()
+        calls = copy.deepcopy([call.to_dict() for call in machine.calls if call.cpu == cpu])
+        parts = machine.apics[cpu].state(), self._stage.msrs(cpu), self._stage.platform_data()
         context = machine.engine.save_context(cpu)
         return context, cpu_fields(machine.cpus[cpu]), calls, parts, machine.time
 
@@ -273,9 +272,9 @@ class Probe:
         self._undo = {}
         machine.engine.load_context(cpu, context)
         set_cpu_fields(machine.cpus[cpu], fields)
-        machine.calls[:] = [Call(**call) for call in calls]
+        machine.calls[:] = [call for call in machine.calls if call.cpu != cpu] + self._stage.calls_of(calls)
         machine.apics[cpu].restore(apic)
-        machine.board.msrs[cpu].restore(msrs)
+        self._stage.put_msrs(cpu, msrs)
         machine.board.take_commands()
         machine.board.reset_request = machine.board.exit_request = None
         machine.stopped = None

@@ -48,6 +48,7 @@ class Stage:
         self._apics: dict[bytes, dict[str, Any]] = {}
         self._platforms: dict[bytes, dict[str, Any]] = {}
         self._extended: dict[bytes, str] = {}
+        self._msr_keys: dict[tuple[Any, ...], str] = {}
         self._image_keys: dict[int, tuple[Image, str]] = {}
         self._enabled: dict[tuple[int, bytes, bytes], bool] = {}
         cpus = range(len(machine.cpus))
@@ -124,7 +125,7 @@ class Stage:
             self._placed_platform = state.platform
         machine.time = self._time
         machine.stopped = None
-        machine.calls[:] = [Call(**copy.deepcopy(call)) for key in state.locals for call in self._locals[key].calls]
+        machine.calls[:] = [call for key in state.locals for call in self.calls_of(self._locals[key].calls)]
         if any(state.wakes):
             for call in machine.calls:
                 call.wake = self._time + state.wakes[call.cpu] if state.wakes[call.cpu] else 0
@@ -141,8 +142,29 @@ class Stage:
                 changed.append(word)
         self.machine.engine.load_context(cpu, new.context)
         set_cpu_fields(self.machine.cpus[cpu], new.fields)
-        self.machine.board.msrs[cpu].restore(new.msrs)
+        self.put_msrs(cpu, new.msrs)
         self._placed[cpu] = new
+
+    @staticmethod
+    def calls_of(data: Iterable[dict[str, Any]]) -> list[Call]:
+        """Calls as objects of their own."""
+        return [Call(**copy.deepcopy(call)) for call in data]
+
+    def msrs(self, cpu: int) -> tuple[dict[int, int], int]:
+        """The model-specific registers of ``cpu``, and what its time stamp counter is ahead."""
+        msrs = self.machine.board.msrs[cpu]
+        return dict(msrs.values), msrs.tsc_offset
+
+    def put_msrs(self, cpu: int, data: tuple[dict[int, int], int]) -> None:
+        """The inverse of :meth:`msrs`."""
+        msrs = self.machine.board.msrs[cpu]
+        msrs.values, msrs.tsc_offset = dict(data[0]), data[1]
+
+    def _msr_key(self, data: tuple[dict[int, int], int]) -> str:
+        key = tuple(data[0].items()), data[1]
+        if key not in self._msr_keys:
+            self._msr_keys[key] = digest(sorted(data[0].items()), data[1]).hex()
+        return self._msr_keys[key]
 
     def platform_data(self) -> dict[str, Any]:
         """What belongs to no CPU: plain data, and the known images, which nobody changes."""
@@ -172,7 +194,7 @@ class Stage:
         for cpu, local in enumerate(self._placed):
             self.machine.engine.load_context(cpu, local.context)
             set_cpu_fields(self.machine.cpus[cpu], local.fields)
-            self.machine.board.msrs[cpu].restore(local.msrs)
+            self.put_msrs(cpu, local.msrs)
             self.machine.apics[cpu].restore(self._apics[self._placed_apics[cpu]])
         self.put_platform(self._platforms[self._placed_platform])
         self.machine.board.take_commands()
@@ -249,8 +271,8 @@ class Stage:
             dead = self._bury(registers, dead, memory, written)
         calls = [{**call.to_dict(), "wake": 0} for call in machine.calls if call.cpu == cpu]
         fields = cpu_fields(machine.cpus[cpu])
-        msrs = machine.board.msrs[cpu].state()
-        parts = repr(registers), extended, fields, msrs, calls, (dead.regions, dead.holes)
+        msrs = self.msrs(cpu)
+        parts = repr(registers), extended, fields, self._msr_key(msrs), calls, (dead.regions, dead.holes)
         key = digest(cpu, *parts, sorted(memory.items()))
         if key not in self._locals:
             self._locals[key] = Local(key, context, fields, msrs, copy.deepcopy(calls), dead, memory)

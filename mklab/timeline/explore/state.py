@@ -44,7 +44,7 @@ class Local:
         key: digest of all that follows, registers by name.
         context: the engine's saved context.
         fields: the CPU's plain data.
-        msrs: its model-specific registers.
+        msrs: its model-specific registers, and what its time stamp counter is ahead.
         calls: the calls in its process context, the one under way first; none of them sleeps (see ``State.wakes``).
         dead: what of its memory was forgotten.
         memory: 8-byte words by number (physical address / 8), where they differ from what they were at the beginning.
@@ -53,7 +53,7 @@ class Local:
     key: bytes
     context: bytes
     fields: tuple[Any, ...]
-    msrs: dict[str, Any]
+    msrs: tuple[dict[int, int], int]
     calls: list[dict[str, Any]]
     dead: Dead
     memory: dict[int, int]
