@@ -95,7 +95,6 @@ class Expander:
         self.stage = Stage(machine, partition.shared, forget=partition.forget)
         numbers = [*partition.shared, *partition.others]
         places = {word: place for place, word in enumerate(numbers)}
-        self.known = known
         self._probe = Probe(self.stage, places, partition.points, known)
         self._words = len(partition.shared)
         self._apic_bits = [places.get(-1 - cpu) for cpu in range(len(machine.cpus))]
@@ -110,6 +109,10 @@ class Expander:
             self.stage.leave()
         finally:
             self._probe.witness.__exit__(None, None, None)
+
+    def learn(self, known: Touched) -> None:
+        """Who has touched what, as all processes know it now."""
+        self._probe.learn(known)
 
     def take_fresh(self) -> Touched:
         """Who has touched what since the last time."""

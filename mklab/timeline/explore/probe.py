@@ -6,15 +6,17 @@ run to just before it.
 
 import copy
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mklab.errors import MklabError
+from mklab.machine.registers import Registers
 from mklab.timeline.explore.operation import describe
 from mklab.timeline.explore.stack import Dead, mask_of
 from mklab.timeline.explore.stage import Stage
 from mklab.timeline.explore.state import State, cpu_fields, set_cpu_fields
 from mklab.timeline.explore.touched import Touched
-from mklab.timeline.explore.transition import Access, Transition, apic_word, named_cpu
+from mklab.timeline.explore.transition import Access, Operation, Transition, apic_word, named_cpu
 from mklab.timeline.explore.witness import Witness
 
 __all__ = ["LONGEST", "Probe"]
@@ -61,8 +63,9 @@ class Probe:
         self._known = known
         self.fresh = Touched()
         self.remembered = False
-        self._owned: list[set[int]] = [set() for _ in stage.machine.cpus]
-        self._own: set[int] = set()
+        self._operations: dict[tuple[Any, ...], Operation] = {}
+        self._own: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in stage.machine.cpus]
+        self._reads_own, self._writes_own = self._own[0]
         self.witness = Witness(stage.machine, self)
         self._dead = Dead()
         self._begin()
@@ -79,9 +82,9 @@ class Probe:
     # What the witness tells
 
     def familiar(self, paddr: int, size: int, write: bool) -> bool:
-        """Most accesses: within a word that the CPU is known to have for its own."""
+        """Most accesses: within a word that the CPU is known to touch so, and that no other CPU has."""
         word = paddr >> 3
-        if word not in self._own or (paddr & 7) + size > 8 or self._gone:
+        if word not in (self._writes_own if write else self._reads_own) or (paddr & 7) + size > 8 or self._gone:
             return False
         mask = (1 << size) - 1 << (paddr & 7)
         if not write:
@@ -109,9 +112,8 @@ class Probe:
                 self.fresh.add(word, 1 << named, 0)
             if self._known.by_others(word, cpu, write):
                 raise self._leaving(_SurpriseError())
-            readers, writers = self.fresh.words[word]
-            if word >= 0 and readers & writers & 1 << cpu and not self._known.by_others(word, cpu, True):
-                self._owned[cpu].add(word)
+            if word >= 0:
+                (self._writes_own if write else self._reads_own).add(word)
             return
         if word in self._points and (position > 0 or self._begun):
             raise self._leaving(_CutError(position))
@@ -146,9 +148,14 @@ class Probe:
     def take_fresh(self) -> Touched:
         """Who has touched what since the last time."""
         fresh, self.fresh = self.fresh, Touched()
-        for own in self._owned:
-            own.clear()
         return fresh
+
+    def learn(self, known: Touched) -> None:
+        """Who has touched what, as all processes know it now."""
+        self._known = known
+        for reads, writes in self._own:
+            reads.clear()
+            writes.clear()
 
     # Performing
 
@@ -173,7 +180,7 @@ class Probe:
         self._begin()
         self._dead = stage.local(state.locals[cpu]).dead
         self.witness.begin(cpu)
-        self._own = self._owned[cpu]
+        self._reads_own, self._writes_own = self._own[cpu]
         registers, choices = machine.registers(cpu), []
         before: dict[int, int] = {}
         first: list[Access] = []
@@ -201,14 +208,27 @@ class Probe:
             stage.disturbed({**self._undo, **before})
             raise
         shared = tuple(access for access in first if self._is_shared(access))
-        operation = describe(machine, cpu, registers, self._event, shared)
+        operation = self._describe(cpu, registers, shared)
         return self._result(state, cpu, before, choices, operation)
+
+    def _describe(self, cpu: int, registers: Registers, accesses: tuple[Access, ...]) -> Operation:
+        """The operation that a transition began with; what an instruction is called is remembered for this pass."""
+        key = cpu, registers.linear_rip, registers.cr3, registers.mode, self._event[0]
+        if self._event[0] in ("step", "interrupt"):
+            return describe(self._machine, cpu, registers, self._event, accesses)
+        if key not in self._operations:
+            self._operations[key] = describe(self._machine, cpu, registers, self._event, ())
+        known = self._operations[key]
+        kind = "memory" if accesses and known.kind == "start" else known.kind
+        return replace(known, kind=kind, accesses=accesses)
 
     def _is_shared(self, access: Access) -> bool:
         words = range(access.paddr >> 3, (access.paddr + access.size - 1 >> 3) + 1)
         return any(word in self._places for word in words)
 
-    def _result(self, state: State, cpu: int, before: dict[int, int], choices: list[Any], operation: Any) -> Transition:
+    def _result(
+        self, state: State, cpu: int, before: dict[int, int], choices: list[Any], operation: Operation
+    ) -> Transition:
         stage, machine, turn = self._stage, self._machine, self.witness.turn
         instructions = machine.time - self.witness.start
         place = self._places.get(apic_word(cpu))

@@ -80,10 +80,12 @@ class InProcess:
         self._reduce = reduce
         self._stopped = stopped
         self._expander: Expander | None = None
+        self._known: dict[int, tuple[int, int]] = {}
 
     def begin(self, partition: Partition) -> State:
         """A pass begins."""
         self.close()
+        self._known = {}
         self._expander = Expander(self._machine, self._invariants, partition, Touched(), reduce=self._reduce)
         return self._expander.stage.first
 
@@ -106,7 +108,9 @@ class InProcess:
 
     def expand(self, batches: Sequence[Batch], known: Touched) -> Iterator[Done]:
         """One batch after the other."""
-        self.expander.known.words = known.words
+        if known.words != self._known:
+            self._known = dict(known.words)
+            self.expander.learn(known)
         for batch in batches:
             done = Done([], Touched(), False)
             for state, path, sleep in zip(batch.states, batch.paths, batch.sleeps, strict=True):
