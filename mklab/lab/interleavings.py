@@ -42,6 +42,15 @@ def mailbox() -> Experiment:
     return Experiment(_two_messages(), [NoLostMessage(lambda _: _SENT, _taken("kernel 1"))])
 
 
+def three_senders() -> Experiment:
+    """Three host CPUs send kernel 1 a message each: nobody waits for ever. For measuring, too."""
+    host = booted(4)
+    spawn(host, 1, 1)
+    for type_, cpu in ((7, 0), (8, 2), (9, 3)):
+        host.submit_message(1, b"A", type_, via=cpu)
+    return Experiment(host.machine, [NoDeadlock()], depth=30)
+
+
 def torn_message() -> Experiment:
     """Defect 26: two host CPUs send kernel 1 a message each, and it may take one that is made of both."""
     return Experiment(_two_messages(), [AtTheEnd(_whole)])
@@ -146,7 +155,7 @@ def ring_free_before_copy() -> Experiment:
 EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        *(mailbox, torn_message, two_kicks, checked_before_the_lock, zeroed_area),
+        *(mailbox, three_senders, torn_message, two_kicks, checked_before_the_lock, zeroed_area),
         *(ring, ring_test_then_set, ring_publish_before_fill, ring_free_before_copy),
     )
 }

@@ -55,6 +55,13 @@ def words(invariant: object, machine: Machine) -> str | None:
     return invariant.question(machine)
 
 
+def test_nobody_waits_for_ever_for_a_mailbox() -> None:
+    result = explore("mklab.lab.interleavings:three_senders", depth=20)
+    assert result.holds
+    assert result.coverage.states > 1000
+    assert result.coverage.performed < result.coverage.states / 5, "most transitions are known"
+
+
 def test_the_right_ring_is_free_of_everything(look: Look) -> None:
     result = look("ring")
     assert result.holds
