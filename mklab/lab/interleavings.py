@@ -48,7 +48,7 @@ def three_senders() -> Experiment:
     spawn(host, 1, 1)
     for type_, cpu in ((7, 0), (8, 2), (9, 3)):
         host.submit_message(1, b"A", type_, via=cpu)
-    return Experiment(host.machine, [NoDeadlock()], depth=30)
+    return Experiment(host.machine, [NoDeadlock()])
 
 
 def torn_message() -> Experiment:
