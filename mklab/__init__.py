@@ -18,9 +18,15 @@ _PUBLIC = {
     "Recording": "mklab.recording",
     "RoundRobin": "mklab.machine.schedule",
     "Scenario": "mklab.lab.scenario",
+    "Scripted": "mklab.machine.schedule",
+    "Seeded": "mklab.machine.schedule",
     "Stop": "mklab.machine.machine",
+    "Timeline": "mklab.timeline.timeline",
     "Trace": "mklab.trace",
+    "load": "mklab.lab.session",
     "minikernel_image": "mklab.kernel.host",
+    "replay": "mklab.lab.session",
+    "save": "mklab.lab.session",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -49,6 +49,9 @@ assert engine.reg_read(x86.UC_X86_REG_RAX) == 42
 print(unicorn.__version__)
 """
 
+# Says how instructions are counted here: natively, or by Unicorn's own count.
+_TRY_COUNTING = "from mklab.machine.engine.library import describe; print(describe())"
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -67,6 +70,7 @@ class Probe:
 
 PROBES = (
     Probe("engine", ("-c", _TRY_UNICORN), "Unicorn {} executes"),
+    Probe("counting", ("-c", _TRY_COUNTING), "the engine {}"),
     Probe("assembler", ("-m", "ziglang", "version"), "zig {}"),
     Probe("JupyterLab", ("-m", "jupyterlab", "--version"), "JupyterLab {} starts"),
 )

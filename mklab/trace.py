@@ -47,6 +47,9 @@ __all__ = [
 ]
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened.
@@ -75,6 +78,10 @@ class Event:
     def to_dict(self) -> dict[str, Any]:
         """The event as plain data, ``kind`` first."""
         return {"kind": self.kind, **{name: getattr(self, name) for name in _field_names(self.kind)}}
+
+    def to_line(self) -> str:
+        """The event as JSON, always in the same words: keys sorted, no spaces."""
+        return _ENCODER.encode(self.to_dict())
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> "Event":
@@ -122,6 +129,13 @@ class Slice(Event):
     executed: int
     stop: str
     registers: str
+
+    def to_line(self) -> str:
+        """As of any event; there are so many slices that it pays to write this one out."""
+        return (
+            f'{{"budget":{self.budget},"cpu":{self.cpu},"executed":{self.executed},"kind":"Slice",'
+            f'"registers":"{self.registers}","seq":{self.seq},"stop":"{self.stop}","time":{self.time}}}'
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,8 +399,7 @@ class Trace:
         """
         if event.seq != self.count:
             raise ValueError(f"seq must be {self.count}, not {event.seq!r}")
-        line = json.dumps(event.to_dict(), sort_keys=True, separators=(",", ":"))
-        self.sha256 = hashlib.sha256((self.sha256 + line).encode()).hexdigest()
+        self.sha256 = hashlib.sha256((self.sha256 + event.to_line()).encode()).hexdigest()
         self.count += 1
         self.events.append(event)
 

@@ -13,6 +13,7 @@ from mklab.guest import trampoline
 from mklab.guest.abi import NR_CPUS
 from mklab.kernel import command_line
 from mklab.kernel.bootparam import E820_TYPE_RAM, E820_TYPE_RESERVED, BootParams
+from mklab.kernel.description import PROC_MULTIKERNEL, description
 from mklab.kernel.instance import Kernel
 from mklab.kernel.kexec import KEXEC_MULTIKERNEL, KexecSegment, LoadedImage
 from mklab.kernel.kexec_core import KernelKexec, MultikernelKexec, MultikernelKexecByEntry
@@ -78,6 +79,8 @@ class Host(Kernel):
             },
             {"multikernel": MessageObserver(machine)},
         )
+        machine.description = description()
+        machine.texts[PROC_MULTIKERNEL] = self.proc_multikernel
 
     # Start-up
 

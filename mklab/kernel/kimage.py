@@ -3,6 +3,7 @@
 Nothing here is kept in Python: whoever writes into that memory, a rogue guest too, changes the list.
 """
 
+import contextlib
 from collections.abc import Iterator
 
 from mklab.kernel.kexec import KEXEC_SEGMENT_MAX, KEXEC_TYPE_CRASH, KEXEC_TYPE_DEFAULT, KEXEC_TYPE_MULTIKERNEL
@@ -142,6 +143,16 @@ class KimageList:
         """
         for node in self.list:
             yield self.at(node - KIMAGE.offsets["list_next"])
+
+    def contents(self) -> bytes:
+        """The list's bytes in memory, for whoever wants to see them change: of its head and its nodes, with addresses.
+
+        Where the pointers lead nowhere, so far as they do lead.
+        """
+        nodes = [self.head]
+        with contextlib.suppress(ListCorruptionError):
+            nodes.extend(self.list)
+        return b"".join(node.to_bytes(8, "little") + self.memory.read(node, 16) for node in nodes)
 
     def find_by_type(self, kind: int) -> View | None:
         """kimage_find_by_type: the oldest image of that type."""

@@ -33,13 +33,14 @@ class _Trial:
         self.machine = Machine(cpus=4)
         self.host = Host(self.machine)
         self.host.boot()
-        self.begin = self.machine.trace.count
+        self.begin = 0
         self.attempt = Attempt()
         self.overran = False
 
     def run(self, answer: Callable[..., object]) -> None:
         """Call ``answer``, then let the machine settle."""
         self.machine.schedule = LimitedRoundRobin(_SLICES)
+        self.begin = self.machine.trace.count
         self.attempt = attempt(answer, self.host)
         self.overran = isinstance(self.attempt.error, OutOfSlicesError)
         try:

@@ -38,8 +38,8 @@ class Exit(NamedTuple):
     """Why the engine stopped.
 
     Attributes:
-        executed: instructions begun; each iteration of a REP counts, and so do its last look at RCX and an instruction
-            that faults.
+        executed: instructions begun; each iteration of a REP counts, and so do its last look at RCX, an instruction
+            that faults, and a fetch that does.
         reason: ``budget``; ``halt``: HLT executed; ``exception``; ``asked``: the engine's ``stop`` or the watch;
             ``absent``: an instruction fetch where there is no memory; ``intercept``: ``instruction`` comes next.
         vector, error, software: the exception, its error code (0 where it has none), whether INT n raised it.

@@ -169,8 +169,14 @@ class InterruptBus:
     @property
     def deadline(self) -> int | None:
         """The virtual time at which the next timer of a local APIC interrupts; None where none will."""
-        deadlines = [self._machine.apics[cpu.index].deadline for cpu in self._with_timers()]
-        return min((one for one in deadlines if one is not None), default=None)
+        nearest = None
+        for apic, cpu in zip(self._machine.apics, self._machine.cpus, strict=True):
+            if apic.timer.count is None or cpu.state is CpuState.SHUTDOWN:
+                continue
+            deadline = apic.deadline
+            if deadline is not None and (nearest is None or deadline < nearest):
+                nearest = deadline
+        return nearest
 
     def tick(self) -> None:
         """Let the timers interrupt whose deadline has come, in the order of the CPUs."""

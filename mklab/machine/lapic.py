@@ -77,7 +77,7 @@ class LocalApic:
         self.error_armed = True
         self.icr_low = self.icr_high = 0
         self.lvt = dict.fromkeys(reg.LVT_WRITABLE, reg.LVT_MASKED)
-        self._timer = ApicTimer()
+        self.timer = ApicTimer()
 
     # IA32_APIC_BASE
 
@@ -214,7 +214,7 @@ class LocalApic:
     @property
     def deadline(self) -> int | None:
         """When the timer will interrupt, in virtual time; None where it does not count or its entry is masked."""
-        return None if self.lvt[reg.LVT_TIMER] & reg.LVT_MASKED else self._timer.expiry
+        return None if self.lvt[reg.LVT_TIMER] & reg.LVT_MASKED else self.timer.expiry
 
     def tick(self) -> Expiry | None:
         """Let the timer's interrupt happen, if its deadline has come; a periodic timer goes on.
@@ -229,7 +229,7 @@ class LocalApic:
         return Expiry(vector, self.accept(vector))
 
     def _settle(self) -> None:
-        self._timer.settle(self._clock(), self._periodic)
+        self.timer.settle(self._clock(), self._periodic)
 
     @property
     def _periodic(self) -> bool:
@@ -311,7 +311,7 @@ class LocalApic:
             register, word = reg.VECTORS[offset]
             return {reg.ISR: self.isr, reg.IRR: self.irr, reg.TMR: 0}[register] >> 32 * word & 0xFFFFFFFF
         if offset == reg.TIMER_CURRENT:
-            return self._timer.current(self._clock(), self._periodic)
+            return self.timer.current(self._clock(), self._periodic)
         values = {
             reg.VERSION: _VERSION,
             reg.TPR: self.tpr,
@@ -320,8 +320,8 @@ class LocalApic:
             reg.SVR: self.svr,
             reg.ESR: self.esr,
             reg.ICR_LOW: self.icr_low,
-            reg.TIMER_INITIAL: self._timer.initial,
-            reg.TIMER_DIVIDE: self._timer.divide,
+            reg.TIMER_INITIAL: self.timer.initial,
+            reg.TIMER_DIVIDE: self.timer.divide,
         }
         return values.get(offset, self.lvt.get(offset))
 
@@ -344,11 +344,11 @@ class LocalApic:
                 self._settle()
             self.lvt[offset] = value & reg.LVT_WRITABLE[offset] | (0 if self.enabled else reg.LVT_MASKED)
         elif offset == reg.TIMER_INITIAL:
-            self._timer.start(value, self._clock())
+            self.timer.start(value, self._clock())
         elif offset == reg.TIMER_DIVIDE:
             if self.lvt[reg.LVT_TIMER] & reg.LVT_MASKED:
                 self._settle()
-            self._timer.set_divide(value, self._clock())
+            self.timer.set_divide(value, self._clock())
         else:
             return False
         return True
@@ -365,11 +365,11 @@ class LocalApic:
     def state(self) -> dict[str, Any]:
         """The registers as plain data."""
         values = {name: getattr(self, name) for name in self._FIELDS}
-        return values | {"lvt": {hex(k): v for k, v in self.lvt.items()}, "timer": self._timer.state()}
+        return values | {"lvt": {hex(k): v for k, v in self.lvt.items()}, "timer": self.timer.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
         for name in self._FIELDS:
             setattr(self, name, state[name])
         self.lvt = {int(k, 16): v for k, v in state["lvt"].items()}
-        self._timer = ApicTimer(**state["timer"])
+        self.timer = ApicTimer(**state["timer"])

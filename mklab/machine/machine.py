@@ -4,9 +4,9 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from mklab.errors import require
+from mklab.errors import MklabError, require
 from mklab.machine import lapic
 from mklab.machine.board import Board
 from mklab.machine.cpu import Cpu, CpuState
@@ -21,6 +21,7 @@ from mklab.machine.process import Call, KernelFunction
 from mklab.machine.registers import Registers
 from mklab.machine.schedule import RoundRobin, Schedule, schedule_of
 from mklab.machine.turn import Turn
+from mklab.recording import Description
 from mklab.trace import (
     ConsoleByte,
     Input,
@@ -29,7 +30,7 @@ from mklab.trace import (
     Trace,
 )
 
-__all__ = ["Machine", "Stop"]
+__all__ = ["Machine", "Onlooker", "Stop"]
 
 MAX_CPUS = 255
 """In xAPIC mode: ids have 8 bits, and 0xFF names all CPUs."""
@@ -40,6 +41,31 @@ MOST_EVENTS = 500_000
 """Events of one run: a guest that does nothing but cause some would fill the memory of the notebook's process."""
 
 
+class Timeline(Protocol):
+    """What can go back in time with a machine."""
+
+    def back(self, n: int, unit: str) -> None:
+        """Undo."""
+
+    def seek(self, event: int) -> None:
+        """Go to an event."""
+
+
+class Onlooker(Protocol):
+    """Looks at the machine where it stands still, and changes nothing.
+
+    Attributes:
+        stride: instructions executed between two looks at most.
+        each_event: whether to look at each event, too.
+    """
+
+    stride: int
+    each_event: bool
+
+    def look(self, why: str) -> None:
+        """A stop: ``slice`` (its end), ``part`` (within one), ``input`` (after an act from outside) or ``time``."""
+
+
 @dataclass(frozen=True)
 class Stop:
     """Why :meth:`Machine.run` returned.
@@ -47,7 +73,8 @@ class Stop:
     Attributes:
         reason: ``until``: the predicate held; ``idle``: every CPU waits and nothing can wake one; ``budget``: the
             instructions allowed were used; ``events``: too many events; ``shutdown``: the last running CPU shut down;
-            ``reset``: the platform was reset; ``exit``: a CPU wrote to the debug exit.
+            ``reset``: the platform was reset; ``exit``: a CPU wrote to the debug exit; ``breakpoint``, ``watchpoint``:
+            a timeline was asked to stop there.
         cpu: the CPU concerned, or None.
         detail: what happened and where, in words.
         code: for ``exit``, the exit code that QEMU would end with: twice the value, plus 1.
@@ -79,6 +106,9 @@ class Machine:
         functions: kernel functions by name.
         observers: called with ``("sent" or "delivered", target, vector, sender or None)`` for IPIs; they hold no state.
         installed: who has made functions and observers known.
+        timeline: what goes back in time with it, where somebody has made one.
+        onlookers: whoever wants to look at the machine where it stands still.
+        description, texts: what the kernels say lies where, and the files that tell of it: for pictures only.
 
     Raises:
         ValueError: an argument is out of range.
@@ -110,7 +140,7 @@ class Machine:
         self.trace = Trace()
         self.time = 0
         self.memory = PhysicalMemory([(0, ram)] if isinstance(ram, int) else ram)
-        self.memory.before_write = self._note_write
+        self.memory.after_write = self._note_write
         self._schedule: Schedule = schedule or RoundRobin()
         self._inside = True
         self.on_shutdown = on_shutdown
@@ -121,6 +151,10 @@ class Machine:
         self.functions: dict[str, KernelFunction] = {}
         self.observers: dict[str, Observer] = {}
         self.installed: list[str] = []
+        self.timeline: Timeline | None = None
+        self.onlookers: list[Onlooker] = []
+        self.description = Description()
+        self.texts: dict[str, Callable[[], str]] = {}
         self.stopped: Stop | None = None
         self._interrupts = InterruptBus(self)
         self.board = Board(self, debug_exit)
@@ -134,7 +168,9 @@ class Machine:
             "x2apic": x2apic,
             "debug_exit": debug_exit,
         }
-        self.trace.emit(Input, 0, None, name="power_on", args=copy.deepcopy(self.arguments))
+        # Without the schedule: a script with the same choices makes the same run, to the same digest.
+        told = {name: value for name, value in self.arguments.items() if name != "schedule"}
+        self.trace.emit(Input, 0, None, name="power_on", args=copy.deepcopy(told))
         self.engine = Engine(self.memory, self.board, cpus)
         self.interruptible = Interruptible(self.engine.stop)
         self._observation = Observation(self, self.engine, self._interrupts)
@@ -144,24 +180,34 @@ class Machine:
 
     @classmethod
     def from_arguments(cls, arguments: dict[str, Any]) -> Self:
-        """A machine as another one's :attr:`arguments` describe it.
+        """A machine as another one's :attr:`arguments` describe it; without a schedule it gets the default.
 
         Raises:
             ValueError: an argument is out of range, missing, or unknown.
         """
         rest = dict(arguments)
         try:
-            ram, schedule = [(start, size) for start, size in rest.pop("ram")], rest.pop("schedule")
-            return cls(ram=ram, schedule=schedule_of(schedule), **rest)
+            ram, schedule = [(start, size) for start, size in rest.pop("ram")], rest.pop("schedule", None)
+            return cls(ram=ram, schedule=schedule and schedule_of(schedule), **rest)
         except (LookupError, TypeError, OSError, OverflowError, MemoryError) as error:
             raise ValueError(f"arguments must be those of a machine, not {str(arguments)[:80]!r}: {error}") from None
 
-    # Acts from outside: each is journalled before it has an effect
+    # Acts from outside: each is journalled, and then has its effect
 
-    def journal(self, name: str, args: dict[str, Any]) -> None:
-        """Record an act from outside, so that a run can be replayed; what a step of a kernel function does is none."""
-        if not self._inside:
-            self.emit(Input, None, name=name, args=args)
+    @contextmanager
+    def _act(self, name: str, args: dict[str, Any]) -> Iterator[None]:
+        """Within it an act from outside has its effect, and what it asks of the platform comes at once.
+
+        What a step of a kernel function does is none, nor what an act entails: it happens again with the cause.
+        """
+        if self._inside:
+            yield
+            return
+        self.emit(Input, None, name=name, args=args)
+        with self._from_inside():
+            yield
+            self._turn.carry_out()
+        self.look("input")
 
     @contextmanager
     def _from_inside(self) -> Iterator[None]:
@@ -181,9 +227,10 @@ class Machine:
         self.memory.write(paddr, data)
 
     def _note_write(self, paddr: int, data: bytes) -> None:
-        """Python writes to memory: a poke, unless the machine itself or a kernel function does it."""
+        """Python has written to memory: a poke, unless the machine itself or a kernel function has."""
         if not self._inside:
-            self.journal("poke", {"paddr": paddr, **self.trace.keep(data)})
+            with self._act("poke", {"paddr": paddr, **self.trace.keep(data)}):
+                pass
 
     @property
     def schedule(self) -> Schedule:
@@ -192,8 +239,8 @@ class Machine:
 
     @schedule.setter
     def schedule(self, schedule: Schedule) -> None:
-        self.journal("schedule", {"schedule": copy.deepcopy(schedule.state())})
-        self._schedule = schedule
+        with self._act("schedule", {"schedule": copy.deepcopy(schedule.state())}):
+            self._schedule = schedule
 
     def restore_schedule(self, schedule: Schedule, state: dict[str, Any]) -> None:
         """Let ``schedule`` go on from ``state``, as it was when that was taken: no act from outside."""
@@ -206,43 +253,43 @@ class Machine:
         Twice does no harm: then the later ones serve. Code cannot be kept with a state, but is installed again.
         """
         if name not in self.installed:
-            self.journal("install", {"name": name})
-            self.installed.append(name)
+            with self._act("install", {"name": name}):
+                self.installed.append(name)
         self.functions.update(functions)
         self.observers.update(observers)
 
     def patch_registers(self, cpu: int, registers: Registers, *, running: bool = True) -> None:
         """Give ``cpu`` other registers from outside, and let it run (or leave its state as it is)."""
         self._check(cpu)
-        self.journal("patch_registers", {"cpu": cpu, "registers": registers.to_dict(), "running": running})
-        self.engine.set_registers(cpu, registers)
-        if running:
-            self.cpus[cpu].state = CpuState.RUNNING
-            self.stopped = None
-        self._observation.note_mode(self.cpus[cpu], registers.mode)
+        with self._act("patch_registers", {"cpu": cpu, "registers": registers.to_dict(), "running": running}):
+            self.engine.set_registers(cpu, registers)
+            if running:
+                self.cpus[cpu].state = CpuState.RUNNING
+                self.stopped = None
+            self._observation.note_mode(self.cpus[cpu], registers.mode)
 
     def console_input(self, kernel: str, data: bytes) -> None:
         """Bytes arrive on the serial port of ``kernel``."""
-        self.journal("console_input", {"kernel": kernel, "data": data.hex()})
-        self.board.console(kernel).receive(data)
+        with self._act("console_input", {"kernel": kernel, "data": data.hex()}):
+            self.board.console(kernel).receive(data)
 
     def plan(self, cpu: int, owner: str | None) -> None:
         """Note which kernel ``cpu`` is meant for. It changes nothing; the owner is observed."""
         self._check(cpu)
-        self.journal("plan", {"cpu": cpu, "owner": owner})
-        self.cpus[cpu].planned = owner
-        self.emit(Planned, cpu, owner=owner)
+        with self._act("plan", {"cpu": cpu, "owner": owner}):
+            self.cpus[cpu].planned = owner
+            self.emit(Planned, cpu, owner=owner)
 
     def add_image(self, image: Image) -> None:
         """Let ``image`` be known as a kernel: CPUs that enter its memory are its own, and it has a console."""
-        self.journal("add_image", copy.deepcopy(image.to_dict()))
-        self.images[image.name] = image
+        with self._act("add_image", copy.deepcopy(image.to_dict())):
+            self.images[image.name] = image
 
     def submit(self, call: Call) -> Call:
         """Let a kernel function begin in process context on ``call.cpu``; :meth:`run` carries it out."""
         self._check(call.cpu)
-        self.journal("submit", copy.deepcopy(call.to_dict()))
-        self.calls.append(call)
+        with self._act("submit", copy.deepcopy(call.to_dict())):
+            self.calls.append(call)
         return call
 
     def abandon(self, call: Call) -> None:
@@ -251,8 +298,8 @@ class Machine:
         Raises:
             ValueError: it is not under way.
         """
-        self.journal("abandon", {"call": self.calls.index(call)})
-        self.calls.remove(call)
+        with self._act("abandon", {"call": self.calls.index(call)}):
+            self.calls.remove(call)
 
     def _check(self, cpu: int) -> None:
         require("cpu", cpu, 0, len(self.cpus) - 1)
@@ -287,6 +334,33 @@ class Machine:
     def emit(self, kind: Any, cpu: int | None, **values: Any) -> None:
         """Record an event now."""
         self.trace.emit(kind, self.now, cpu, **values)
+        if self._turn.running and any(one.each_event for one in self.onlookers):
+            self.pause()
+
+    def look(self, why: str) -> None:
+        """Let the onlookers look."""
+        for one in self.onlookers:
+            one.look(why)
+
+    # Going back
+
+    def back(self, n: int = 1, unit: str = "instruction") -> None:
+        """Undo the last ``n`` instructions, events or slices; see :class:`mklab.timeline.timeline.Timeline`.
+
+        Raises:
+            MklabError: this machine has no timeline.
+        """
+        self._timeline.back(n, unit)
+
+    def seek(self, event: int) -> None:
+        """Go to the moment just after the event with that number; as :meth:`back`."""
+        self._timeline.seek(event)
+
+    @property
+    def _timeline(self) -> Timeline:
+        if self.timeline is None:
+            raise MklabError("this machine has no timeline; make one before it runs: Timeline(machine)")
+        return self.timeline
 
     # Running
 
@@ -334,7 +408,7 @@ class Machine:
         Raises:
             ValueError: the CPU chosen cannot run, or its budget is not positive.
         """
-        runnable = [cpu.index for cpu in self.cpus if self._runnable(cpu)]
+        runnable = self.runnable
         with self._from_inside():
             if not runnable:
                 return self._skip()
@@ -359,7 +433,14 @@ class Machine:
         deadline = self._interrupts.deadline
         self.time = max(self.time, min(wakes if deadline is None else [*wakes, deadline]))
         self._interrupts.tick()
+        self.look("time")
         return True
+
+    @property
+    def runnable(self) -> list[int]:
+        """The CPUs among which the schedule can choose now."""
+        running = CpuState.RUNNING
+        return [cpu.index for cpu in self.cpus if cpu.state is running or self._runnable(cpu)]
 
     def _runnable(self, cpu: Cpu) -> bool:
         if cpu.state is CpuState.RUNNING:
@@ -403,17 +484,6 @@ class Machine:
             else:
                 self.memory.write(paddr, value.to_bytes(4, "little"))
 
-    @contextmanager
-    def _act(self, name: str, args: dict[str, Any]) -> Iterator[None]:
-        """Something that ``cpu`` does; from outside, between two slices, what it asks of the platform comes at once."""
-        if self._inside:
-            yield
-            return
-        self.journal(name, args)
-        with self._from_inside():
-            yield
-            self._turn.carry_out()
-
     def wrmsr(self, cpu: int, msr: int, value: int) -> None:
         """``cpu`` writes a register of its local APIC in x2APIC mode on behalf of its kernel's process context.
 
@@ -444,8 +514,8 @@ class Machine:
 
     def printk(self, kernel: str, text: str) -> None:
         """A line of a kernel's log, from its process context."""
-        self.journal("printk", {"kernel": kernel, "text": text})
-        self.emit(Printk, self.current, kernel=kernel, text=text)
+        with self._act("printk", {"kernel": kernel, "text": text}):
+            self.emit(Printk, self.current, kernel=kernel, text=text)
 
     def stop_for_good(self, reason: str, cpu: int | None, detail: str, code: int | None = None) -> None:
         """Nothing runs any more, until a kernel is entered anew."""
@@ -458,10 +528,10 @@ class Machine:
     def jump(self, cpu: int, registers: Registers) -> None:
         """Process context on ``cpu`` jumps out of its kernel to ``registers``; it is nobody's until it enters one."""
         self._check(cpu)
-        self.journal("jump", {"cpu": cpu, "registers": registers.to_dict()})
-        self.engine.set_registers(cpu, registers)
-        self.cpus[cpu].state = CpuState.RUNNING
-        self._observation.disown(self.cpus[cpu])
+        with self._act("jump", {"cpu": cpu, "registers": registers.to_dict()}):
+            self.engine.set_registers(cpu, registers)
+            self.cpus[cpu].state = CpuState.RUNNING
+            self._observation.disown(self.cpus[cpu])
 
     def pause(self) -> None:
         """Stop the running CPU before its next instruction."""

@@ -28,7 +28,7 @@ class PhysicalMemory:
         ranges: the ranges of RAM, ascending.
         on_write: called with ``(start, end)`` after each write from Python.
         witness: called with address, size and whether it writes, before each access from Python; None: nobody looks.
-        before_write: called with the address and the bytes before each write from Python.
+        after_write: called with the address and the bytes after each write from Python.
 
     Raises:
         ValueError: a range is not page aligned, overlaps another one or the local APIC's page, or lies outside the
@@ -39,7 +39,7 @@ class PhysicalMemory:
         self.ranges = sorted(ranges)
         self.on_write: Callable[[int, int], None] = _nobody_listens
         self.witness: Callable[[int, int, bool], None] | None = None
-        self.before_write: Callable[[int, bytes], None] = _nobody_listens
+        self.after_write: Callable[[int, bytes], None] = _nobody_listens
         self._buffers: list[tuple[int, int, mmap.mmap]] = []
         end = 0
         if not self.ranges:
@@ -106,9 +106,9 @@ class PhysicalMemory:
         if data:
             if self.witness is not None:
                 self.witness(paddr, len(data), True)
-            self.before_write(paddr, data)
             buffer[offset : offset + len(data)] = data
             self.on_write(paddr, paddr + len(data))
+            self.after_write(paddr, data)
 
     def read_u64(self, paddr: int) -> int:
         """The little-endian 64-bit number at ``paddr``."""

@@ -1,16 +1,47 @@
 """The registers of a CPU as plain data, and what INIT makes of them."""
 
 import hashlib
+import struct
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["CR0", "CR4", "EFER", "GPRS", "RFLAGS", "SEGMENTS", "Registers", "Segment", "reset_registers"]
+__all__ = [
+    "CR0",
+    "CR4",
+    "EFER",
+    "GPRS",
+    "RFLAGS",
+    "SEGMENT",
+    "SEGMENTS",
+    "SHADOW_BIT",
+    "TABLES",
+    "Registers",
+    "Segment",
+    "digest_of",
+    "reset_registers",
+]
 
 GPRS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 """General registers in the order of their encoding (SDM vol. 2, "ModR/M and SIB Bytes")."""
 
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 """Segment registers in the order of their encoding."""
+
+TABLES = ("ldtr", "tr", "gdtr", "idtr")
+"""System segments and table registers, in the order of a digest."""
+SEGMENT = struct.Struct("<I4xQII")
+"""Selector, base, limit and flags of a segment, as a digest takes them (and as the engine keeps them)."""
+SHADOW_BIT = 3
+"""Where the engine keeps the shadow of STI and MOV SS."""
+_GENERAL, _CONTROL = struct.Struct("<17Q40xQ"), struct.Struct("<5Q")
+
+
+def digest_of(registers: bytes, efer: int, rflags: int) -> str:
+    """The digest of registers from bytes, in the order in which the engine keeps them.
+
+    Those are the general registers and RIP, 40 bytes of 0, the shadow, segments and tables, CR0 to CR4.
+    """
+    return hashlib.sha256(registers + b"%x %x" % (efer, rflags)).hexdigest()[:16]
 
 
 class CR0:
@@ -182,9 +213,14 @@ class Registers:
     @property
     def digest(self) -> str:
         """A short hash over all of them (16 hex digits), for traces."""
-        values: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
-        flat = [(v.selector, v.base, v.limit, v.flags) if isinstance(v, Segment) else v for v in values]
-        return hashlib.sha256(repr(flat).encode()).hexdigest()[:16]
+        segments = (getattr(self, name) for name in (*SEGMENTS, *TABLES))
+        return digest_of(
+            _GENERAL.pack(*(getattr(self, name) for name in GPRS), self.rip, self.shadow << SHADOW_BIT)
+            + b"".join(SEGMENT.pack(one.selector, one.base, one.limit, one.flags) for one in segments)
+            + _CONTROL.pack(self.cr0, 0, self.cr2, self.cr3, self.cr4),
+            self.efer,
+            self.rflags,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The registers as plain data."""

@@ -1,5 +1,6 @@
 """Who runs next, and for how long: decisions, kept apart from the machine that carries them out."""
 
+import bisect
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -47,7 +48,8 @@ class RoundRobin:
 
     def choose(self, runnable: Sequence[int]) -> tuple[int, int]:
         """The next runnable CPU after the last one chosen."""
-        self._last = next((cpu for cpu in runnable if cpu > self._last), runnable[0])
+        after = bisect.bisect_right(runnable, self._last)
+        self._last = runnable[after if after < len(runnable) else 0]
         return self._last, self.quantum
 
     def state(self) -> dict[str, Any]:

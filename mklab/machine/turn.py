@@ -39,45 +39,55 @@ class Turn:
 
     def take(self, cpu: Cpu, budget: int) -> None:
         """Let ``cpu`` run for up to ``budget`` instructions, or perform one step of a call that is ready on it."""
-        self._machine.current = cpu.index
-        self._machine.engine.begin(cpu.index)
-        start, stop = self._machine.time, "budget"
-        call = self._machine.ready_call(cpu)
-        if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None and call is not None:
-            self._perform(call)
-            stop, budget = "call", 0
+        machine, board, engine = self._machine, self._machine.board, self._machine.engine
+        machine.current = cpu.index
+        engine.begin(cpu.index)
+        start, stop = machine.time, "budget"
+        if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None:
+            call = machine.ready_call(cpu)
+            if call is not None:
+                self._perform(call)
+                stop, budget = "call", 0
         # Only this CPU's own timer can change while its turn lasts: what it asks of others ends the turn.
-        nearest = self._interrupts.deadline
-        while self._machine.time - start < budget:
+        nearest, apic, last = self._interrupts.deadline, board.apics[cpu.index], start + budget
+        stride = min((one.stride for one in machine.onlookers), default=budget)
+        while machine.time < last:
             self._take_interrupt(cpu)
+            machine.look("part")
             if cpu.state is not CpuState.RUNNING:
                 break
-            own = self._machine.apics[cpu.index].deadline
-            end = min(at for at in (start + budget, nearest, own) if at is not None)
-            self._execute(cpu, end - self._machine.time)
-            if self._machine.time >= end:
+            own, end = apic.deadline, last
+            if own is not None or nearest is not None:
+                end = min(at for at in (last, nearest, own) if at is not None)
+            self._execute(cpu, min(end - machine.time, stride))
+            if machine.time >= end and (own is not None or nearest is not None):
                 self._interrupts.tick()
                 nearest = self._interrupts.deadline
-            if self._machine.board.commands:
+            machine.look("part")
+            if board.commands:
                 stop = "ipi"
                 break
             if self._interruptible.requested:
                 # As if the schedule had allowed no more, so that the run can be replayed; but one instruction at least.
-                budget = max(self._machine.time - start, 1)
-            if self._machine.board.leaving or self._machine.stopped:
+                budget = max(machine.time - start, 1)
+                last = start + budget
+            if board.leaving or machine.stopped:
                 break
-        self.carry_out()
-        if self._machine.stopped:
-            stop = "exit" if self._machine.stopped.reason == "exit" else "reset"
+        if board.commands or board.leaving:
+            self.carry_out()
+        machine.look("part")
+        if machine.stopped:
+            stop = "exit" if machine.stopped.reason == "exit" else "reset"
         elif cpu.state is CpuState.HALTED and stop == "budget":
             stop = "halt"
         elif cpu.state is CpuState.SHUTDOWN:
             stop = "shutdown"
-        registers = self._machine.engine.registers(cpu.index)
-        self._observation.note_mode(cpu, registers.mode)
-        self._machine.emit(
-            Slice, cpu.index, budget=budget, executed=self._machine.time - start, stop=stop, registers=registers.digest
-        )
+        mode, registers = engine.digest(cpu.index)
+        self._observation.note_mode(cpu, mode)
+        # Most of all events are slices; so without the ways that take any event.
+        trace, time = machine.trace, machine.time
+        trace.append(Slice(trace.count, time, cpu.index, budget, time - start, stop, registers))
+        machine.look("slice")
 
     def carry_out(self) -> None:
         """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""
@@ -98,12 +108,13 @@ class Turn:
             leave = self._machine.engine.run(cpu.index, budget, watch, before_iret=cpu.nmi_blocked)
         finally:
             self.running = False
-        # A fetch that faults begins no instruction; time goes on all the same, or a fault that repeats would never end.
-        self._machine.time += leave.executed or int(leave.reason == "exception")
+        self._machine.time += leave.executed
         return leave
 
     def _execute(self, cpu: Cpu, budget: int) -> None:
         leave = self._run(cpu, budget, self._observation.watch(cpu))
+        if leave.reason == "budget":
+            return
         if leave.instruction is not None and leave.instruction.name == "iret":
             # It unblocks NMIs even where it faults (SDM "Handling Multiple NMIs"); one that waits comes after it.
             cpu.nmi_blocked = False

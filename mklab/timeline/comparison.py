@@ -12,13 +12,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mklab.machine.memory import PAGE
+from mklab.machine.memory import PAGE, PhysicalMemory
 
-__all__ = ["Comparison", "touched"]
+__all__ = ["Comparison", "filled"]
 
 _WORDS = PAGE // 8
 _CHUNK = 64
 """Pages compared at once: both sides stay in the processor's cache."""
+
+
+def filled(memory: PhysicalMemory) -> list[int]:
+    """Addresses of the pages that are not all zero, ascending."""
+    return Comparison(memory.buffers).filled
 
 
 class Comparison:
@@ -26,12 +31,15 @@ class Comparison:
 
     Args:
         buffers: ``(first address, end, bytes)`` of each range of RAM.
+
+    Attributes:
+        filled: addresses of the pages that were not all zero at first, ascending.
     """
 
     def __init__(self, buffers: list[tuple[int, int, mmap]]) -> None:
         self._ranges = [(start, _Range(buffer)) for start, _, buffer in buffers]
         self._sparse = _never_swaps()
-        self.scan()
+        self.filled = self.scan()
 
     def scan(self) -> list[int]:
         """Addresses of the pages that hold other bytes than at the last scan, ascending."""
@@ -68,17 +76,6 @@ class _Range:
         changed: NDArray[np.int64] = pages[differs.any(axis=1)]
         self._shadow[changed] = self._ram[changed]
         return changed
-
-
-def touched(buffer: mmap) -> list[int]:
-    """Numbers of the pages of ``buffer`` that hold something other than zeros."""
-    ram = np.frombuffer(buffer, np.uint64).reshape(-1, _WORDS)
-    resident = np.ones(len(ram), np.uint8)
-    if _never_swaps():
-        _mincore(ram, resident)
-    pages = np.flatnonzero(resident & 1)
-    chunks = (pages[at : at + _CHUNK] for at in range(0, len(pages), _CHUNK))
-    return [int(page) for chunk in chunks for page in chunk[ram[chunk].any(axis=1)]]
 
 
 def _never_swaps() -> bool:

@@ -97,6 +97,7 @@ def follow(machine: Machine, events: Sequence[Event], at: int, installers: Insta
 
     Raises:
         ReplayError: what happens is not what is recorded.
+        KeyboardInterrupt: Ctrl-C was pressed; the machine may stand anywhere.
     """
     event, before = events[at], (machine.trace.count, machine.time)
     if not isinstance(event, Input):
@@ -105,6 +106,8 @@ def follow(machine: Machine, events: Sequence[Event], at: int, installers: Insta
         _advance(machine, None)
     else:
         do_again(machine, event, installers)
+    if machine.interruptible.requested:
+        raise KeyboardInterrupt
     new = machine.trace.count - before[0]
     if before == (machine.trace.count, machine.time):
         raise ReplayError(f"nothing happens where event {event.seq}, {event.kind}, is recorded")

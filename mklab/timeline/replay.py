@@ -38,8 +38,6 @@ def replay(trace: Trace, installers: Installers | None = None) -> Machine:
     at = machine.trace.count
     with machine.interruptible:
         while at < len(events):
-            if machine.interruptible.requested:
-                raise KeyboardInterrupt
             at = follow(machine, events, at, installers or {})
     if machine.trace.sha256 != trace.sha256:
         raise MklabError(f"the events must have the digest {machine.trace.sha256}, not {trace.sha256!r}")

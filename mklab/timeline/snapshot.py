@@ -14,7 +14,7 @@ from mklab.machine.memory import PAGE
 from mklab.machine.ownership import Image
 from mklab.machine.process import Call
 from mklab.machine.schedule import Schedule
-from mklab.timeline.comparison import touched
+from mklab.timeline.comparison import filled
 from mklab.timeline.pages import ChangedPages
 from mklab.trace import Event
 
@@ -30,7 +30,7 @@ class _Node:
 
     def __init__(self, parent: "_Node | None", count: int, events: list[Event], pages: list[int]) -> None:
         self.parent = parent
-        self.depth = 0 if parent is None else parent.depth + 1
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.count = count
         self.events = events
         self.pages = pages
@@ -94,8 +94,8 @@ class _Plain:
         machine.images.clear()
         machine.images.update({image.name: image for image in self.images})
         machine.calls[:] = [call for call, _ in self.calls]
-        for call, values in self.calls:
-            vars(call).update(pickle.loads(values))  # noqa: S301 - made by this process, never read from a file
+        for call, data in self.calls:
+            vars(call).update(pickle.loads(data))  # noqa: S301 - made by this process, never read from a file
         machine.installed[:] = self.installed
         machine.stopped = self.stopped
 
@@ -118,21 +118,20 @@ class Snapshots:
         self._machine = machine
         self._changed = ChangedPages(machine.memory, source)
         self.source = self._changed.source
-        self._base = {
-            start + PAGE * page: buffer[PAGE * page : PAGE * (page + 1)]
-            for start, _, buffer in machine.memory.buffers
-            for page in touched(buffer)
-        }
+        self._base = {address: machine.memory.read(address, PAGE) for address in filled(machine.memory)}
         trace = machine.trace
         node = _Node(None, trace.count, [], [])
         contexts = tuple(map(machine.engine.save_context, range(len(machine.cpus))))
+        # Written by the last restore: after that, a comparison knows nothing of them.
+        self._restored: set[int] = set()
         self._last = Snapshot({}, contexts, _Plain.of(machine), trace.count, trace.sha256, machine.time, node)
 
     def take(self) -> Snapshot:
         """The machine as it is now."""
         machine, last, trace = self._machine, self._last, self._machine.trace
-        pages, changed = last.pages, []
-        for address in self._changed.changed():
+        pages = last.pages
+        changed: list[int] = []
+        for address in self._written():
             offset, buffer = machine.memory.find(address, PAGE)
             page = buffer[offset : offset + PAGE]
             if page != pages.get(address, self._base.get(address, _ZEROS)):
@@ -150,17 +149,24 @@ class Snapshots:
         self._last = Snapshot(pages, tuple(contexts), plain, trace.count, trace.sha256, machine.time, node)
         return self._last
 
+    def _written(self) -> set[int]:
+        """The pages that may be other ones than in the last snapshot taken or restored."""
+        pages = self._restored.union(self._changed.changed())
+        self._restored.clear()
+        return pages
+
     def restore(self, snapshot: Snapshot) -> None:
         """Make the machine what it was when ``snapshot`` was taken, its trace too."""
         machine, here = self._machine, self._last
         common, changed, events = _way(here.node, snapshot.node)
-        changed.update(self._changed.changed())
+        changed.update(self._written())
         self._last = snapshot
         for address in changed:
             page = snapshot.pages.get(address) or self._base.get(address, _ZEROS)
             offset, buffer = machine.memory.find(address, PAGE)
             if buffer[offset : offset + PAGE] != page:
                 buffer[offset : offset + PAGE] = page
+                self._restored.add(address)
                 machine.memory.on_write(address, address + PAGE)
         for cpu, context in enumerate(snapshot.contexts):
             machine.engine.load_context(cpu, context)

@@ -150,11 +150,13 @@ def long_mode(
     handlers: bool = True,
     on_shutdown: str = "reset",
     interrupts: bool = False,
+    journalled: bool = False,
 ) -> tuple[Machine, Code]:
     """A machine whose CPU 0 stands in 64-bit mode before ``source``; CPU n, where there is a label ``cpu<n>``, there.
 
     The first GiB is mapped to itself for everybody, in 4 KiB pages below 2 MiB; so is the local APIC. A label
-    ``vector_<hex>`` (``handlers``) is that vector's handler, behind an interrupt gate. Every local APIC is enabled.
+    ``vector_<hex>`` (``handlers``) is that vector's handler, behind an interrupt gate. Every local APIC is enabled
+    (``journalled``: by a store that the journal knows).
     """
     machine = Machine(cpus=cpus, ram=RAM, schedule=schedule, on_shutdown=on_shutdown)
     code = load(machine, assemble(source))
@@ -169,6 +171,8 @@ def long_mode(
             if name.startswith("vector_"):
                 machine.poke(IDT + int(name.removeprefix("vector_"), 16) * 16, gate(address))
     for cpu in range(cpus):
+        if journalled:
+            machine.store(cpu, APIC_BASE + 0xF0, 0x1FF)
         machine.apics[cpu].svr = 0x1FF
         entry = code.symbols.get(f"cpu{cpu}", CODE if cpu == 0 else None)
         if entry is not None:

@@ -199,12 +199,18 @@ def test_acts_from_outside_are_inputs() -> None:
     machine.console_input("kernel 1", b"\r")
     machine.plan(1, "kernel 1")
     machine.patch_registers(0, long_mode_registers())
+    machine.memory.write(DATA, b"more")
+    machine.schedule = RoundRobin(7)
+    machine.printk("kernel 1", "hello")
     inputs = machine.trace.of(Input)
-    assert [event.name for event in inputs] == ["poke", "add_image", "console_input", "patch_registers"]
-    assert inputs[0].args["size"] == 4
-    assert machine.trace.blobs[inputs[0].args["sha256"]] == b"data"
-    assert inputs[3].args["registers"] == long_mode_registers().to_dict()
-    assert machine.trace.of(Planned) == [Planned(3, 0, 1, "kernel 1")]
+    names = ["power_on", "poke", "add_image", "console_input", "plan", "patch_registers", "poke", "schedule", "printk"]
+    assert [event.name for event in inputs] == names
+    assert inputs[0].args["cpus"] == 2
+    assert inputs[1].args["size"] == 4
+    assert machine.trace.blobs[inputs[1].args["sha256"]] == b"data"
+    assert inputs[5].args["registers"] == long_mode_registers().to_dict()
+    assert machine.trace.blobs[inputs[6].args["sha256"]] == b"more"
+    assert machine.trace.of(Planned) == [Planned(5, 0, 1, "kernel 1")]
 
 
 def test_registers_can_be_patched_without_letting_the_cpu_run() -> None:
@@ -309,7 +315,7 @@ def test_ctrl_c_stops_a_guest_that_loops(run: str, repository: Path) -> None:
     finally:
         child.kill()
         child.wait()
-    assert output.splitlines() == ["interrupted asked", "budget 1000 True"]
+    assert output.splitlines() == ["interrupted budget", "budget 1000 True"]
 
 
 def test_ctrl_c_is_not_lost_where_the_run_ends_anyway() -> None:

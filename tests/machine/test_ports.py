@@ -76,7 +76,7 @@ def test_cmos_is_one_memory_for_all_and_survives_a_reset() -> None:
 def test_process_context_writes_ports_as_its_cpu() -> None:
     machine = Machine(2, ram=RAM)
     machine.out(1, 0x70, 5)
-    (written,) = machine.trace.of(Input)
+    _, written = machine.trace.of(Input)
     assert (written.name, written.args) == ("out", {"cpu": 1, "port": 0x70, "value": 5})
     for arguments in ((2, 0x70, 0), (0, 0x10000, 0), (0, 0x70, 256)):
         with pytest.raises(ValueError, match="must be"):

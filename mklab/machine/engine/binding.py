@@ -10,13 +10,26 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from mklab.errors import MklabError
 
-__all__ = ["CPUID_RESULT", "VOID", "TranslatedBlock", "add_hook", "add_native_hook", "blob", "flush_tlb", "map_device", "open_emulator"]
+__all__ = [
+    "CPUID_RESULT",
+    "DEVICE_HOOKS",
+    "VOID",
+    "TranslatedBlock",
+    "add_hook",
+    "add_native_hook",
+    "blob",
+    "flush_tlb",
+    "map_device",
+    "open_emulator",
+]
 
 _CPU_MODEL = x86.UC_CPU_X86_NEHALEM
 """Nehalem has no RDRAND, which Unicorn would answer from the real machine: runs would differ."""
-_FLUSH_TLB = 11 | 1 << 30
+_FLUSH_TLB = ctypes.c_int(11 | 1 << 30)
 """UC_CTL_TLB_FLUSH, a write without arguments; the Python binding has no name for it."""
 
+DEVICE_HOOKS = uc_const.UC_HOOK_MEM_READ_PROT | uc_const.UC_HOOK_MEM_WRITE_PROT
+"""Kinds of hooks for accesses to pages without permissions. Where such a hook reaches, each access is slow."""
 VOID = ctypes.c_void_p
 CPUID_RESULT = (x86.UC_X86_REG_RAX, x86.UC_X86_REG_RBX, x86.UC_X86_REG_RCX, x86.UC_X86_REG_RDX)
 """Whole registers: CPUID clears the upper halves in 64-bit mode."""
@@ -63,8 +76,14 @@ def add_hook(handle: Any, kind: int, callback: Any, *extra: int) -> object:
     return hook, callback
 
 
-def add_native_hook(handle: Any, kind: int, function: Any, data: int) -> None:
-    """Add a hook that is a function of a native library and gets ``data``, an address; both must outlive the emulator."""
+def add_native_hook(handle: Any, kind: int, function: Any, data: int, begin: int = 1, end: int = 0) -> Any:
+    """Add a hook that is a function of a native library and gets ``data``, an address; both must outlive the emulator.
+
+    It is called for addresses from ``begin`` to ``end``, or for all.
+
+    Returns:
+        What takes it out again.
+    """
     hook = ctypes.c_size_t()
     code = uclib.uc_hook_add(
         handle,
@@ -72,11 +91,12 @@ def add_native_hook(handle: Any, kind: int, function: Any, data: int) -> None:
         ctypes.c_int(kind),
         ctypes.cast(function, VOID),
         VOID(data),
-        ctypes.c_uint64(1),
-        ctypes.c_uint64(0),
+        ctypes.c_uint64(begin),
+        ctypes.c_uint64(end),
     )
     if code:
         raise MklabError(f"Unicorn refused a native hook of kind {kind}: {unicorn.UcError(code)}")
+    return hook
 
 
 _ON_READ = ctypes.CFUNCTYPE(ctypes.c_uint64, VOID, ctypes.c_uint64, ctypes.c_uint, VOID)
@@ -84,10 +104,10 @@ _ON_WRITE = ctypes.CFUNCTYPE(None, VOID, ctypes.c_uint64, ctypes.c_uint, ctypes.
 
 
 def map_device(uc: Any, start: int, size: int, read: Any, write: Any) -> object:
-    """Let accesses to ``[start, start + size)`` call ``read(emulator, offset, size, start)`` and ``write(emulator,
-    offset, size, value, start)``.
+    """Let accesses to ``[start, start + size)`` call ``read`` and ``write``.
 
-    The page has no permissions, so each access runs the hooks for such pages first, and RIP stands on its instruction.
+    They get ``(emulator, offset, size, start)`` and ``(emulator, offset, size, value, start)``. The pages have no
+    permissions, so each access runs the hooks for such pages first, and RIP stands on its instruction.
 
     Returns:
         What must be kept as long as the emulator lives.
@@ -103,7 +123,7 @@ def map_device(uc: Any, start: int, size: int, read: Any, write: Any) -> object:
 
 def flush_tlb(handle: Any) -> None:
     """Forget the translations of addresses."""
-    uclib.uc_ctl(handle, ctypes.c_int(_FLUSH_TLB))
+    uclib.uc_ctl(handle, _FLUSH_TLB)
 
 
 def blob(context: Any) -> Any:

@@ -17,7 +17,13 @@ SOURCE = Path(__file__).with_name("hook.c")
 _COMPILE = (
     *("-O2", "-g0", "-s", "-std=c11", "-Wall", "-Wextra", "-Werror"),
     *("-shared", "-nostdlib", "-ffreestanding", "-fvisibility=hidden"),
-    *("-fno-stack-protector", "-fno-sanitize=all", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
+    *(
+        "-fomit-frame-pointer",
+        "-fno-stack-protector",
+        "-fno-sanitize=all",
+        "-fno-unwind-tables",
+        "-fno-asynchronous-unwind-tables",
+    ),
 )
 _EXTRA = {"windows": ("-mno-stack-arg-probe",), "macos": ("-Wl,-install_name,mklab-hook",)}
 
@@ -47,7 +53,9 @@ def main() -> None:
     """Rebuild ``native/``."""
     NATIVE.mkdir(exist_ok=True)
     for name, data in build_all().items():
-        (NATIVE / name).write_bytes(data)
+        # Not in place: a process may have it mapped.
+        (NATIVE / "new").write_bytes(data)
+        (NATIVE / "new").replace(NATIVE / name)
         print(f"{name}: {len(data)} bytes")
 
 

@@ -37,10 +37,10 @@ class Contexts:
         self._handle = uc._uch
         self._layout = layout
         self._current: int | None = None
-        self._ran: int | None = None
         self._peeked = ctypes.c_uint64()
         self._peeked_at = ctypes.byref(self._peeked)
         self._scratch = uc.context_save()
+        self._scratch_view = memoryview(blob(self._scratch)).cast("B")
         self._contexts = [uc.context_save() for _ in range(cpus)]
 
     def enter(self, cpu: int) -> None:
@@ -73,6 +73,19 @@ class Contexts:
         uclib.uc_context_save(self._handle, self._scratch._context)
         return blob(self._scratch)
 
+    def save_context(self, cpu: int) -> bytes:
+        """All registers of ``cpu``, as this process and this engine have them; for :meth:`load_context` only."""
+        if cpu == self._current:
+            return bytes(self._save_scratch())
+        return bytes(blob(self._contexts[cpu]))
+
+    def load_context(self, cpu: int, context: bytes) -> None:
+        """The inverse of :meth:`save_context`."""
+        target = self._contexts[cpu] if cpu != self._current else self._scratch
+        ctypes.memmove(blob(target), context, len(context))
+        if cpu == self._current:
+            self._restore_scratch()
+
     def _restore_scratch(self) -> None:
         uclib.uc_context_restore(self._handle, self._scratch._context)
 
@@ -83,6 +96,12 @@ class Contexts:
 
     def _running_registers(self) -> Registers:
         return self._layout.read(self._save_scratch(), self._uc.reg_read(x86.UC_X86_REG_RFLAGS))
+
+    def digest(self, cpu: int) -> tuple[str, str]:
+        """``(mode, digest)`` of the registers of ``cpu``."""
+        self.enter(cpu)
+        uclib.uc_context_save(self._handle, self._scratch._context)
+        return self._layout.digest(self._scratch_view, self._peek(x86.UC_X86_REG_RFLAGS))
 
     def set_registers(self, cpu: int, registers: Registers) -> None:
         """Give ``cpu`` other registers.

@@ -17,7 +17,7 @@ from mklab.machine.engine.binding import CPUID_RESULT, VOID, add_hook, blob, flu
 from mklab.machine.engine.contexts import Contexts
 from mklab.machine.engine.counted import Counted
 from mklab.machine.engine.library import load
-from mklab.machine.engine.native import Native
+from mklab.machine.engine.native import MOST_BREAKPOINTS, Native
 from mklab.machine.engine.probe import probe_context
 from mklab.machine.execution import Exit, Platform, Watch
 from mklab.machine.instructions import Instruction, cr0_fault, decode
@@ -86,6 +86,7 @@ class Engine(Contexts):
 
     def _map_device(self, start: int, size: int, read: Callable[..., int], write: Callable[..., None]) -> None:
         self._keep.append(map_device(self._uc, start, size, self._guarded(read), self._guarded(write)))
+        self._counter.note_device(start, size)
 
     def _hook(self) -> None:
         for kind, function, instruction in (
@@ -135,6 +136,20 @@ class Engine(Contexts):
         """
         self.enter(cpu)
         flush_tlb(self._handle)
+
+    def set_breakpoints(self, addresses: frozenset[int], reached: Callable[[int, int], None]) -> None:
+        """Call ``reached`` before each instruction at one of the linear ``addresses``; the CPU goes on all the same.
+
+        Args:
+            addresses: in any address space; none: no more calls.
+            reached: is told the address, and how many instructions of this :meth:`run` precede it.
+
+        Raises:
+            ValueError: they are too many.
+        """
+        if len(addresses) > MOST_BREAKPOINTS:
+            raise ValueError(f"addresses must be at most {MOST_BREAKPOINTS}, not {len(addresses)!r}")
+        self._counter.set_breakpoints(addresses, reached)
 
     def run(self, cpu: int, budget: int, watch: Watch | None = None, *, before_iret: bool = False) -> Exit:
         """Let ``cpu`` execute up to ``budget`` instructions (at least one).

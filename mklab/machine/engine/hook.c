@@ -16,7 +16,6 @@
 #include <stdint.h>
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #ifdef _WIN32
 #define EXPORT __declspec(dllexport)
 int DllMainCRTStartup(void *module, unsigned reason, void *reserved)	/* no C library gives one */
@@ -43,6 +42,7 @@ struct tb {
 
 #define TF (1u << 8)
 #define IF (1u << 9)
+#define RF (1u << 16)
 #define VM (1u << 17)
 #define HF_CPL 3u
 #define HF_INHIBIT_IRQ (1u << 3)
@@ -57,7 +57,7 @@ enum { ERR_FETCH_UNMAPPED = 8, ERR_INSN_INVALID = 10, ERR_FETCH_PROT = 14, PROT_
 enum { DEBUG = 1, PAGE_FAULT = 14 };
 
 /* Why run() returns; the same numbers are in native.py. 0: HLT, or an error of the engine's. */
-enum why { BUDGET = 1, ASKED, WATCH, INTERCEPT, EXCEPTION, BREATHE, FULL, LOST, /* not seen outside: */ PART, WRITE, AGAIN, ALONE };
+enum why { BUDGET = 1, ASKED, WATCH, INTERCEPT, EXCEPTION, BREATHE, FULL, LOST, /* not seen outside: */ PART, WRITE, AGAIN, ALONE, CLEAR };
 
 /* What an instruction asks for. */
 enum class {
@@ -69,8 +69,9 @@ enum class {
 	LEAVES_STEPS = 32,	/* it changes the trap flag, or goes another way because of it; it ends its block */
 };
 
+#define BREAKPOINTS 16
 #define MARKS 8192
-#define BITS 32768
+#define HINTS 8192
 
 struct state {
 	/* Set once. */
@@ -101,6 +102,8 @@ struct state {
 	int32_t why;
 	int32_t vector;
 	uint64_t address;		/* linear, of the next instruction or of the last one begun */
+	int32_t breaks;			/* so many linear addresses before whose instructions to stop */
+	uint64_t breakpoints[BREAKPOINTS];
 	/* At work. */
 	int32_t attention;		/* nonzero: something below or above is set */
 	const struct tb *tb;		/* the block that runs or ran last */
@@ -112,8 +115,8 @@ struct state {
 	int64_t limit;			/* of the next block; 0: none */
 	int64_t part;			/* instructions to execute under TF */
 	int64_t marked;
-	uint32_t bits[BITS / 32];	/* hash of each mark */
-	uint64_t marks[MARKS];		/* blocks that hold an instruction with a class: 2 * address + TF; 0 empty */
+	uint8_t hints[HINTS];		/* 1 for the hash of each mark */
+	uint64_t marks[MARKS];		/* blocks to consider: 2 * address + TF; 0 empty */
 	uint8_t code[4096 + 16];
 };
 
@@ -139,14 +142,19 @@ static int is_block(const struct tb *t, uint64_t ret, uint64_t pc, uint32_t size
 	return t->pc == pc && t->size == size && ret - (uint64_t)(uintptr_t)t->code < t->code_size;
 }
 
-static __attribute__((noinline)) const struct tb *search(struct state *s, uint64_t ret, uint64_t pc, uint32_t size)
+static inline const struct tb *block_before(const struct state *s, uint64_t ret)
+{
+	return (const struct tb *)(uintptr_t)((ret & -(uint64_t)LINE) - s->back);
+}
+
+static const struct tb *search(struct state *s, uint64_t ret, uint64_t pc, uint32_t size)
 {
 	for (uint64_t back = LINE; back <= FARTHEST; back += 16) {
-		const struct tb *t = (const struct tb *)(uintptr_t)((ret & -(uint64_t)LINE) - back);
-		if (is_block(t, ret, pc, size)) {
-			s->back = back;
+		const struct tb *t;
+		s->back = back;
+		t = block_before(s, ret);
+		if (is_block(t, ret, pc, size))
 			return t;
-		}
 	}
 	return 0;
 }
@@ -227,33 +235,26 @@ static uint64_t key_of(const struct tb *t)
 	return t->pc << 1 | !!(t->flags & TF);
 }
 
-static uint32_t hash(uint64_t key)
+/* Whether a block at `pc` may be marked. */
+static uint8_t *hint(struct state *s, uint64_t pc)
 {
-	return (uint32_t)((key * 0x9E3779B97F4A7C15u) >> 32);
+	return &s->hints[(pc ^ pc >> 13) % HINTS];
 }
 
-static int is_marked(const struct state *s, uint64_t key)
+static uint64_t *find_mark(struct state *s, uint64_t key)
 {
-	uint32_t h = hash(key);
-	return s->bits[h % BITS / 32] >> h % 32 & 1;
-}
-
-static int find_mark(const struct state *s, uint64_t key)
-{
-	uint32_t i = hash(key) % MARKS;
+	uint64_t i = (key * 0x9E3779B97F4A7C15u >> 32) % MARKS;
 	while (s->marks[i] && s->marks[i] != key)
 		i = (i + 1) % MARKS;
-	return (int)i;
+	return &s->marks[i];
 }
 
-static void mark(struct state *s, uint64_t key)
+static void mark(struct state *s, const struct tb *t)
 {
-	int i = find_mark(s, key);
-	if (s->marks[i] == key)
-		return;
-	s->marks[i] = key;
-	s->marked++;
-	s->bits[hash(key) % BITS / 32] |= 1u << hash(key) % 32;
+	uint64_t *place = find_mark(s, key_of(t));
+	s->marked += !*place;
+	*place = key_of(t);
+	*hint(s, t->pc) = 1;
 }
 
 static int classify(const uint8_t *code, uint32_t flags)
@@ -312,6 +313,14 @@ static int classify(const uint8_t *code, uint32_t flags)
 	return 0;
 }
 
+static int is_breakpoint(const struct state *s, uint64_t at)
+{
+	for (int i = 0; i < s->breaks; i++)
+		if (s->breakpoints[i] == at)
+			return STOPS;
+	return 0;
+}
+
 /* Of the block `t`, the index of the first instruction with one of the classes `wanted`, and its classes in `found`; the
  * number of instructions where there is none. */
 static int look(struct state *s, const struct tb *t, int wanted, int *found)
@@ -330,7 +339,7 @@ static int look(struct state *s, const struct tb *t, int wanted, int *found)
 		at = next_instruction(&search, at);
 		if (at - t->pc >= size)
 			break;
-		*found = classify(s->code + (at - t->pc), t->flags) & wanted;
+		*found = (classify(s->code + (at - t->pc), t->flags) | is_breakpoint(s, at)) & wanted;
 		if (*found)
 			return i;
 	}
@@ -347,8 +356,8 @@ static void inspect(struct state *s, const struct tb *t)
 	int found, all = STOPS | STOPS_IRET | STOPS_PORT | STANDS_ALONE;
 	s->fresh = 0;
 	look(s, t, s->step ? all | SHOWS_TF | LEAVES_STEPS : all, &found);
-	if (found)
-		mark(s, key_of(t));
+	if (found || t->flags & RF)
+		mark(s, t);
 }
 
 /* The hooks */
@@ -358,16 +367,17 @@ static void attend(struct state *s)
 	s->attention = s->fresh || s->asked || s->step || s->watch_place || s->watch_interrupt || s->limit || s->pass;
 }
 
-static int must_ask(struct state *s, const struct tb *t)
+/* What the machine watches for: why to stop before this block, or 0. */
+static enum why watch(struct state *s, const struct tb *t)
 {
 	if (s->watch_place && (t->pc >> 12 != s->page || (t->flags & (HF_PE | HF_LMA)) != s->mode)) {
 		s->page = t->pc >> 12;
 		s->mode = t->flags & (HF_PE | HF_LMA);
-		return 1;
+		return WATCH;
 	}
 	if (!s->watch_interrupt || t->flags & HF_INHIBIT_IRQ)
 		return 0;
-	return s->watch_interrupt == 1 || read_register(s, REG_EFLAGS) & IF;
+	return s->watch_interrupt == 1 || read_register(s, REG_EFLAGS) & IF ? ASKED : 0;
 }
 
 static void run_block(struct state *s, const struct tb *t)
@@ -378,10 +388,10 @@ static void run_block(struct state *s, const struct tb *t)
 }
 
 /* A block of one instruction under TF. */
-static void step_block(struct state *s, const struct tb *t, int marked)
+static void step_block(struct state *s, const struct tb *t)
 {
 	int found = 0;
-	if (marked)
+	if (*find_mark(s, key_of(t)))
 		look(s, t, (s->pass ? 0 : wanted_of(s) & ~STANDS_ALONE) | SHOWS_TF | LEAVES_STEPS, &found);
 	if (!(t->flags & TF) || !s->part || found & ~SHOWS_TF)
 		leave(s, AGAIN);
@@ -394,11 +404,12 @@ static void step_block(struct state *s, const struct tb *t, int marked)
 	}
 }
 
-static __attribute__((noinline)) void consider(struct state *s, const struct tb *t, int marked)
+static void consider(struct state *s, const struct tb *t)
 {
 	int64_t limit = s->left;
 	if (t->cflags & CF_COUNT_MASK) {
 		/* The instruction is begun anew. It must not be stopped: it would only begin once more. */
+		mark(s, t);
 		if (inside(s, t->pc))
 			uncount(s, t->pc, 0);
 		run_block(s, t);
@@ -406,7 +417,6 @@ static __attribute__((noinline)) void consider(struct state *s, const struct tb 
 	}
 	if (s->fresh) {
 		inspect(s, t);
-		marked = 1;
 		s->translations--;
 	}
 	s->address = t->pc;
@@ -414,13 +424,21 @@ static __attribute__((noinline)) void consider(struct state *s, const struct tb 
 		leave(s, ASKED);
 		return;
 	}
-	if (s->step) {
-		step_block(s, t, marked);
+	if (t->flags & RF) {
+		/* The engine clears it behind a block, hardware behind an instruction; PUSHF never shows it. */
+		leave(s, CLEAR);
 		return;
 	}
-	if (s->left && !s->pass && must_ask(s, t)) {
-		leave(s, WATCH);
+	if (s->step) {
+		step_block(s, t);
 		return;
+	}
+	if (s->left && !s->pass) {
+		enum why why = watch(s, t);
+		if (why) {
+			leave(s, why);
+			return;
+		}
 	}
 	if (s->marked > MARKS / 2 || s->translations < 0) {
 		leave(s, s->translations < 0 ? BREATHE : FULL);
@@ -430,7 +448,7 @@ static __attribute__((noinline)) void consider(struct state *s, const struct tb 
 		limit = s->limit;
 	if (s->watch_place && (t->pc ^ (t->pc + t->size - 1)) >> 12 && limit)
 		limit = 1;	/* each page is to be seen */
-	if (marked && s->left && s->marks[find_mark(s, key_of(t))]) {
+	if (s->left && *find_mark(s, key_of(t))) {
 		int found, index = look(s, t, wanted_of(s), &found);
 		if (found && !index) {
 			if (found & ~STANDS_ALONE && !s->pass) {
@@ -452,24 +470,28 @@ static __attribute__((noinline)) void consider(struct state *s, const struct tb 
 	run_block(s, t);
 }
 
+/* Apart, so that the hook itself saves no registers. */
+static __attribute__((noinline)) void find_and_consider(struct state *s, uint64_t ret, uint64_t pc, uint32_t size)
+{
+	const struct tb *t = block_before(s, ret);
+	if (t->pc != pc || t->size != size)
+		t = search(s, ret, pc, size);
+	if (t)
+		consider(s, t);
+	else
+		leave(s, LOST);
+}
+
 EXPORT void on_block(void *uc, uint64_t pc, uint32_t size, struct state *s)
 {
 	uint64_t ret = (uint64_t)(uintptr_t)__builtin_return_address(0);
-	const struct tb *t = (const struct tb *)(uintptr_t)((ret & -(uint64_t)LINE) - s->back);
-	int marked;
+	const struct tb *t = block_before(s, ret);
 	(void)uc;
-	if (UNLIKELY(t->pc != pc || t->size != size)) {
-		t = search(s, ret, pc, size);
-		if (!t) {
-			leave(s, LOST);
-			return;
-		}
-	}
-	marked = is_marked(s, key_of(t));
-	if (UNLIKELY(s->attention | marked | (t->cflags & CF_COUNT_MASK) | (s->left < t->icount)))
-		consider(s, t, marked);
-	else
+	/* A block that is begun anew, or that was translated for RF, is marked. */
+	if (LIKELY(t->pc == pc && t->size == size && !(s->attention | *hint(s, pc)) && s->left >= t->icount))
 		run_block(s, t);
+	else
+		find_and_consider(s, ret, pc, size);
 }
 
 EXPORT void on_edge(void *uc, void *block, void *before, struct state *s)
@@ -526,12 +548,18 @@ EXPORT void forget_marks(struct state *s)
 {
 	for (int i = 0; i < MARKS; i++)
 		s->marks[i] = 0;
-	for (int i = 0; i < BITS / 32; i++)
-		s->bits[i] = 0;
+	for (int i = 0; i < HINTS; i++)
+		s->hints[i] = 0;
 	s->marked = 0;
 }
 
 /* Running */
+
+static void write_flags(struct state *s, uint32_t clear, uint32_t set)
+{
+	uint64_t flags = (read_register(s, REG_EFLAGS) & ~(uint64_t)clear) | set;
+	s->reg_write(s->uc, REG_EFLAGS, &flags);
+}
 
 static int go(struct state *s)
 {
@@ -546,15 +574,14 @@ static int go(struct state *s)
 /* Up to `part` instructions, one at a time. */
 static int steps(struct state *s)
 {
-	uint64_t dr6 = read_register(s, REG_DR6), flags = read_register(s, REG_EFLAGS) | TF;
+	uint64_t dr6 = read_register(s, REG_DR6);
 	int error;
-	s->reg_write(s->uc, REG_EFLAGS, &flags);
+	write_flags(s, 0, TF);
 	s->step = 1;
 	s->tb = 0;
 	error = go(s);
 	s->step = 0;
-	flags = read_register(s, REG_EFLAGS) & ~(uint64_t)TF;
-	s->reg_write(s->uc, REG_EFLAGS, &flags);
+	write_flags(s, TF, 0);
 	s->reg_write(s->uc, REG_DR6, &dr6);
 	return error;
 }
@@ -599,6 +626,8 @@ EXPORT int run(struct state *s, int64_t left)
 		stepping = s->why == PART;
 		if (s->why == ALONE)
 			inhibit(s);
+		if (s->why == CLEAR)
+			write_flags(s, RF, 0);
 		if (s->why == WRITE) {
 			error = 0;
 			s->limit = 1;
@@ -607,6 +636,8 @@ EXPORT int run(struct state *s, int64_t left)
 		if ((s->why == PART && !s->part) || (s->why == AGAIN && !s->left))
 			s->why = BUDGET;
 	} while (s->why >= PART);
+	if (s->fetch && s->why == EXCEPTION)
+		s->left--;	/* it takes time, too, or a handler that cannot be fetched would stop the clock */
 	if (error == ERR_INSN_INVALID && inside(s, linear_rip(s)))
 		uncount(s, linear_rip(s), 1);
 	return error << 8 | s->why;

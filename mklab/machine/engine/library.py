@@ -1,4 +1,4 @@
-"""The native library that counts instructions: which of the files in ``native/`` is this platform's, and whether to use it."""
+"""The native library that counts instructions: which file in ``native/`` is this platform's, and whether to use it."""
 
 import ctypes
 import functools
@@ -21,8 +21,8 @@ FILES = {
     ("darwin", "arm64"): ("aarch64-macos", "macos-arm64.dylib"),
     ("win32", "AMD64"): ("x86_64-windows-gnu", "windows-x86_64.dll"),
 }
-"""What ``sys.platform`` and ``platform.machine()`` say there: zig's target, and the file. The library needs no C library,
-so one file serves a Linux with glibc and one with musl."""
+"""By what ``sys.platform`` and ``platform.machine()`` say: zig's target, and the file. The library needs no C library:
+one file serves a Linux with glibc and one with musl."""
 
 
 def file_here() -> Path | None:

@@ -9,18 +9,20 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from mklab.errors import MklabError
 from mklab.machine.context import ContextLayout
-from mklab.machine.engine.binding import VOID, add_native_hook
+from mklab.machine.engine.binding import DEVICE_HOOKS, VOID, add_native_hook
 from mklab.machine.execution import Exit, Watch
 from mklab.machine.instructions import Instruction
 from mklab.machine.layout import APIC_BASE
 
-__all__ = ["Native"]
+__all__ = ["MOST_BREAKPOINTS", "Native"]
 
 _CHUNK = 1 << 20
 """Instructions at a time: in between, Python sees signals. Milliseconds, or a tenth of a second where all is slow."""
 _TRANSLATIONS = 1000
 """So many blocks are translated at a time, for the same reason."""
 _INVALID_OPCODE = 6
+MOST_BREAKPOINTS = 16
+"""As in hook.c."""
 _HALT, _BUDGET, _ASKED, _WATCH, _INTERCEPT, _EXCEPTION, _BREATHE, _FULL, _LOST = range(9)
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int, VOID, ctypes.c_int64)
 _LEFT = ctypes.CFUNCTYPE(ctypes.c_int64, VOID)
@@ -40,6 +42,8 @@ class _State(ctypes.Structure):
         ("mode", ctypes.c_uint32),
         *((name, ctypes.c_int32) for name in ("watch_interrupt", "translations", "why", "vector")),
         ("address", ctypes.c_uint64),
+        ("breaks", ctypes.c_int32),
+        ("breakpoints", ctypes.c_uint64 * MOST_BREAKPOINTS),
         ("attention", ctypes.c_int32),
     )
 
@@ -84,12 +88,19 @@ class Native:
             (uc_const.UC_HOOK_BLOCK, library.on_block),
             (uc_const.UC_HOOK_EDGE_GENERATED, library.on_edge),
             (uc_const.UC_HOOK_INTR, library.on_interrupt),
-            (uc_const.UC_HOOK_MEM_READ_PROT | uc_const.UC_HOOK_MEM_WRITE_PROT, library.on_device),
         ):
             add_native_hook(uc._uch, kind, function, self._at)
+        self._on_device = library.on_device
+        self._asks = False
         self._end = 0
+        self._breakpoints: frozenset[int] = frozenset()
+        self._reached: Callable[[int, int], None] = _nobody
         self._running = False
         self._error: BaseException | None = None
+
+    def note_device(self, start: int, size: int) -> None:
+        """There is a device at ``[start, start + size)``, on pages without permissions."""
+        add_native_hook(self._uc._uch, DEVICE_HOOKS, self._on_device, self._at, start, start + size - 1)
 
     @property
     def executed(self) -> int:
@@ -111,15 +122,19 @@ class Native:
         self._uc.ctl_flush_tb()
         self._forget(self._at)
 
+    def set_breakpoints(self, addresses: frozenset[int], reached: Callable[[int, int], None]) -> None:
+        """See the engine's. What is translated is dropped: blocks are looked through when they are translated."""
+        if addresses != self._breakpoints:
+            self.flush()
+        self._breakpoints, self._reached = addresses, reached
+        self._state.breaks = len(addresses)
+        self._state.breakpoints[: len(addresses)] = sorted(addresses)
+
     def run(self, budget: int, watch: Watch | None = None, before_iret: bool = False) -> Exit:
         """Let the CPU that the emulator holds execute up to ``budget`` instructions; see the engine's ``run``."""
-        state = self._state
-        place = watch.place if watch else None
-        state.stop_iret = before_iret
-        state.watch_place = place is not None
-        state.watch_interrupt = watch.interrupt if watch else 0
-        state.page, state.mode, state.pass_one = (1 << 64) - 1, 0, 0
-        done = 0
+        state, place, done = self._state, watch.place if watch else None, 0
+        if self._asks or watch is not None or before_iret:
+            self._ask(watch, before_iret)
         try:
             while True:
                 chunk = min(budget - done, _CHUNK)
@@ -137,13 +152,15 @@ class Native:
                     if done == budget:
                         return Exit(done, "budget")
                 elif why == _WATCH:
-                    if place is None or place(state.address):
+                    if place is not None and place(state.address):
                         return Exit(done, "asked")
                 elif why == _INTERCEPT:
+                    if state.address in self._breakpoints:
+                        self._reached(state.address, done)
                     instruction = self._intercept(state.address, before_iret)
                     if instruction is not None:
                         return Exit(done, "intercept", instruction=instruction)
-                    state.pass_one = 1
+                    state.pass_one = self._asks = True
                 elif why == _FULL:
                     self.flush()
                 elif why == _LOST:
@@ -154,6 +171,15 @@ class Native:
             self._running = False
             state.asked = 0
 
+    def _ask(self, watch: Watch | None, before_iret: bool) -> None:
+        """What the library shall stop for."""
+        state = self._state
+        self._asks = watch is not None or before_iret
+        state.stop_iret = before_iret
+        state.watch_place = watch is not None and watch.place is not None
+        state.watch_interrupt = watch.interrupt if watch else 0
+        state.page, state.mode, state.pass_one = (1 << 64) - 1, 0, 0
+
     def _exit(self, done: int, why: int, error: int) -> Exit:
         if why == _ASKED:
             return Exit(done, "asked")
@@ -162,6 +188,10 @@ class Native:
         if error == uc_const.UC_ERR_INSN_INVALID:
             return Exit(done, "exception", _INVALID_OPCODE)
         return Exit(done, "absent" if error else "halt")
+
+
+def _nobody(_address: int, _executed: int) -> None:
+    """No breakpoint is set."""
 
 
 def _address(function: Any) -> int:

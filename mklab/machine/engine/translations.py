@@ -14,10 +14,9 @@ from mklab.machine.registers import Registers
 
 __all__ = ["Translations"]
 
-_SUSPICIOUS = re.compile(b"|".join(re.escape(opcode) for opcode in OPCODES))
+_PUSHF = b"\x9c"
+_SUSPICIOUS = re.compile(b"|".join(re.escape(opcode) for opcode in (*OPCODES, _PUSHF)))
 _MOST_PREFIXES = 14
-_MOST = 1 << 20
-"""Places remembered before all is forgotten: a guest that maps its code anew and anew would fill our memory."""
 
 
 class Translations:
@@ -42,8 +41,3 @@ class Translations:
                 self.places.add(linear + start)
                 if not start or code[start - 1] not in PREFIXES:
                     break
-
-    @property
-    def too_many(self) -> bool:
-        """Whether the translations should be dropped, and the places with them."""
-        return len(self.places) > _MOST

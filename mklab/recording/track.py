@@ -1,0 +1,83 @@
+"""The history of a set of named values: what changed at each look, and everything at every 32nd change."""
+
+import bisect
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["Track"]
+
+_KEYFRAMES = 32
+"""A keyframe at every 32nd change: a value is found by one bisection and at most 31 changes."""
+
+
+class Track:
+    """Named values over time. A look is a number; looks are taken in ascending order.
+
+    Attributes:
+        looks: the looks at which something changed.
+        changes: what changed then: the new values by name; None: there is no such value any more.
+        last: the values now.
+    """
+
+    def __init__(self) -> None:
+        self.looks: list[int] = []
+        self.changes: list[dict[str, Any]] = []
+        self.last: dict[str, Any] = {}
+        self._keyframes: list[dict[str, Any]] = [{}]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same history."""
+        return isinstance(other, Track) and (self.looks, self.changes) == (other.looks, other.changes)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def note(self, look: int, values: dict[str, Any]) -> None:
+        """At ``look`` the values are these; a value that is not among them stays as it was."""
+        last = self.last
+        change = {name: value for name, value in values.items() if last.get(name) != value}
+        if change:
+            self.append(look, change)
+
+    def append(self, look: int, change: dict[str, Any]) -> None:
+        """At ``look`` these values changed.
+
+        Raises:
+            ValueError: the last change was at a later look.
+        """
+        if self.looks and look < self.looks[-1]:
+            raise ValueError(f"look must be {self.looks[-1]} or later, not {look!r}")
+        self.looks.append(look)
+        self.changes.append(change)
+        self.last = _after(self.last, [change])
+        if len(self.looks) % _KEYFRAMES == 0:
+            self._keyframes.append(self.last)
+
+    def at(self, look: int) -> dict[str, Any]:
+        """The values at ``look``."""
+        count = bisect.bisect_right(self.looks, look)
+        if count == len(self.looks):
+            return dict(self.last)
+        whole = count // _KEYFRAMES
+        return _after(self._keyframes[whole], self.changes[whole * _KEYFRAMES : count])
+
+    def changed(self, look: int) -> dict[str, tuple[Any, Any]]:
+        """What changed at ``look``: by name, the old value (None: there was none) and the new one."""
+        first, last = bisect.bisect_left(self.looks, look), bisect.bisect_right(self.looks, look)
+        if first == last:
+            return {}
+        before, after = self.at(look - 1), self.at(look)
+        names = dict.fromkeys(name for change in self.changes[first:last] for name in change)
+        return {name: (before.get(name), after.get(name)) for name in names}
+
+    def cut(self, look: int) -> None:
+        """Forget what came after ``look``."""
+        kept = bisect.bisect_right(self.looks, look)
+        self.last = self.at(look)
+        del self.looks[kept:], self.changes[kept:], self._keyframes[kept // _KEYFRAMES + 1 :]
+
+
+def _after(values: dict[str, Any], changes: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    result = dict(values)
+    for change in changes:
+        result.update(change)
+    return {name: value for name, value in result.items() if value is not None}
