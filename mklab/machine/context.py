@@ -27,6 +27,7 @@ from mklab.machine.registers import (
 
 __all__ = ["ContextLayout"]
 
+_IF_BYTE = 137
 _RIP, _HFLAGS, _SEGMENTS, _CR = 128, 176, 184, 424
 _BASE = struct.Struct("<16QQ")
 _QUAD = struct.Struct("<Q")
@@ -121,6 +122,11 @@ class ContextLayout:
             efer=efer,
             shadow=bool(hidden & _Hidden.INHIBIT),
         )
+
+    def interrupt_flags(self, blob: Any) -> tuple[bool, bool]:
+        """Whether the last instruction was STI or a load of SS, and RFLAGS.IF."""
+        shadow = bool(blob[self.hflags] & _Hidden.INHIBIT)
+        return shadow, bool(blob[self.base + _IF_BYTE] & RFLAGS.IF >> 8)
 
     def digest(self, blob: Any, rflags: int) -> tuple[str, str]:
         """Mode and digest of the registers in ``blob``, as :class:`Registers` has them, at a tenth of the cost."""

@@ -9,7 +9,6 @@ from mklab.machine.apic_registers import LVT_TIMER
 from mklab.machine.cpu import Cpu, CpuState
 from mklab.machine.icr import FIRST_LEGAL_VECTOR, Icr
 from mklab.machine.lapic import LocalApic
-from mklab.machine.registers import RFLAGS, Registers
 from mklab.trace import Accepted, Event, Ignored, IpiSent, Lost, Sipi, TimerExpired
 
 __all__ = ["NMI_VECTOR", "InterruptBus"]
@@ -36,8 +35,8 @@ class _Machine(Protocol):
     def apics(self) -> list[LocalApic]:
         """The local APIC of each CPU."""
 
-    def registers(self, cpu: int) -> Registers:
-        """The registers of a CPU."""
+    def interrupt_flags(self, cpu: int) -> tuple[bool, bool]:
+        """Of a CPU: whether its last instruction was STI or a load of SS, and RFLAGS.IF."""
 
     def emit(self, kind: type[Event], cpu: int | None, **values: object) -> None:
         """Record an event."""
@@ -197,7 +196,7 @@ class InterruptBus:
             return None
         vector = apic.lvt[LVT_TIMER] & 0xFF
         accepted = vector >= FIRST_LEGAL_VECTOR and apic.enabled and vector >> 4 > apic.ppr >> 4
-        return deadline if accepted and self._machine.registers(cpu.index).rflags & RFLAGS.IF else None
+        return deadline if accepted and self._machine.interrupt_flags(cpu.index)[1] else None
 
     def _with_timers(self) -> list[Cpu]:
         """All CPUs but those shut down, which no interrupt reaches."""
@@ -211,11 +210,11 @@ class InterruptBus:
         waiting = NMI_VECTOR if nmi else self._machine.apics[cpu.index].pending
         if waiting is None:
             return None
-        registers = self._machine.registers(cpu.index)
+        shadow, enabled = self._machine.interrupt_flags(cpu.index)
         # HLT ends the shadow of the STI or the load of SS before it.
-        if registers.shadow and cpu.state is not CpuState.HALTED:
+        if shadow and cpu.state is not CpuState.HALTED:
             return None
-        return waiting if nmi or registers.rflags & RFLAGS.IF else None
+        return waiting if nmi or enabled else None
 
     def blocked(self, cpu: Cpu) -> bool:
         """Whether something waits for ``cpu`` that its flags, or an NMI's handler, keep from it now."""

@@ -311,6 +311,10 @@ class Machine:
         self._check(cpu)
         return self.engine.registers(cpu)
 
+    def interrupt_flags(self, cpu: int) -> tuple[bool, bool]:
+        """Of ``cpu``: whether its last instruction was STI or a load of SS, and RFLAGS.IF."""
+        return self.engine.interrupt_flags(cpu)
+
     def console(self, kernel: str) -> str:
         """What ``kernel`` has printed on its serial port, in the events held."""
         data = bytes(event.byte for event in self.trace.of(ConsoleByte) if event.kernel == kernel)

@@ -122,7 +122,7 @@ class Turn:
         if leave.instruction is not None:
             self._instead(cpu, leave.instruction)
         elif leave.reason == "halt":
-            interruptible = bool(self._machine.engine.registers(cpu.index).rflags & RFLAGS.IF)
+            _, interruptible = self._machine.engine.interrupt_flags(cpu.index)
             cpu.state = CpuState.HALTED
             self._machine.emit(Halted, cpu.index, interruptible=interruptible)
         elif leave.reason == "exception":

@@ -53,8 +53,8 @@ class FakeMachine:
         self.events: list[tuple[type[Event], int | None, dict[str, Any]]] = []
         self.observed: list[tuple[str, int, int, int | None]] = []
 
-    def registers(self, cpu: int) -> Registers:
-        return self.flags
+    def interrupt_flags(self, cpu: int) -> tuple[bool, bool]:
+        return self.flags.shadow, bool(self.flags.rflags & RFLAGS.IF)
 
     def emit(self, kind: type[Event], cpu: int | None, **values: object) -> None:
         self.events.append((kind, cpu, values))

@@ -41,7 +41,14 @@ class Contexts:
         self._peeked_at = ctypes.byref(self._peeked)
         self._scratch = uc.context_save()
         self._scratch_view = memoryview(blob(self._scratch)).cast("B")
-        self._contexts = [uc.context_save() for _ in range(cpus)]
+        self._contexts: list[Any] = []
+        self._views: list[memoryview] = []
+        self._make_cpus(cpus)
+
+    def _make_cpus(self, cpus: int) -> None:
+        """Let there be so many CPUs, with the registers that the emulator holds."""
+        self._contexts = [self._uc.context_save() for _ in range(cpus)]
+        self._views = [memoryview(blob(context)).cast("B") for context in self._contexts]
 
     def enter(self, cpu: int) -> None:
         """Make ``cpu`` the one that the emulator holds."""
@@ -96,6 +103,13 @@ class Contexts:
 
     def _running_registers(self) -> Registers:
         return self._layout.read(self._save_scratch(), self._uc.reg_read(x86.UC_X86_REG_RFLAGS))
+
+    def interrupt_flags(self, cpu: int) -> tuple[bool, bool]:
+        """Of ``cpu``: whether its last instruction was STI or a load of SS, and RFLAGS.IF; cheap, it enters nothing."""
+        if cpu != self._current:
+            return self._layout.interrupt_flags(self._views[cpu])
+        uclib.uc_context_save(self._handle, self._scratch._context)
+        return self._layout.interrupt_flags(self._scratch_view)
 
     def digest(self, cpu: int) -> tuple[str, str]:
         """``(mode, digest)`` of the registers of ``cpu``."""

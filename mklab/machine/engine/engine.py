@@ -68,7 +68,7 @@ class Engine(Contexts):
         uclib.uc_context_restore(self._handle, before._context)
         self._map()
         self._unpaged = self._make_unpaged()
-        self._contexts = [uc.context_save() for _ in range(cpus)]
+        self._make_cpus(cpus)
 
     # Construction
 
@@ -213,6 +213,8 @@ class Engine(Contexts):
         return instruction
 
     def _written(self, start: int, end: int) -> None:
+        if self._stale and self._stale[-1][0] == end:
+            end = self._stale.pop()[1]  # a stack that grows down
         self._stale.append((start, end))
 
     def _drop_stale(self) -> None:
