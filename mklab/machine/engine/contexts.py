@@ -59,19 +59,6 @@ class Contexts:
         uclib.uc_context_restore(self._handle, self._contexts[cpu]._context)
         self._current = cpu
 
-    def save_context(self, cpu: int) -> bytes:
-        """All registers of ``cpu``, as this process and this engine have them; for :meth:`load_context` only."""
-        if cpu == self._current:
-            return bytes(self._save_scratch())
-        return bytes(blob(self._contexts[cpu]))
-
-    def load_context(self, cpu: int, context: bytes) -> None:
-        """The inverse of :meth:`save_context`."""
-        saved = self._contexts[cpu]
-        ctypes.memmove(ctypes.addressof(blob(saved)), context, len(context))
-        if cpu == self._current:
-            uclib.uc_context_restore(self._handle, saved._context)
-
     def beyond_registers(self, context: bytes) -> bytes:
         """What a saved context holds behind the :class:`Registers`: where it is the same, so is :meth:`extended`."""
         return context[self._layout.beyond :]
