@@ -28,7 +28,8 @@ def resolve() -> None:
     """Get uv, and have it write the lock."""
     venv.create(TOOL, clear=True, with_pip=True)
     subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", UV], check=True)
-    line = [str(TOOL / "bin" / "uv"), "pip", "compile", "--quiet", "pyproject.toml", "--extra", "lab", "--group", "dev"]
+    line = [str(TOOL / "bin" / "uv"), "pip", "compile", "--quiet", "pyproject.toml"]
+    line += ["--extra", "lab", "--extra", "dask", "--group", "dev"]
     # One file for all (markers choose), each package at one version where one serves all Pythons.
     line += ["--universal", "--python-version", PYTHONS[0], "--fork-strategy", "fewest", "--upgrade"]
     # Names, versions, hashes and markers, but no addresses: those are the configuration of whoever installs.

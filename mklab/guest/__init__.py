@@ -1,4 +1,4 @@
-"""Code that runs on the machine: the trampoline of RFC v1, purgatory, relocate_kernel and a minikernel, prebuilt."""
+"""Code that runs on the machine: trampoline, purgatory, relocate_kernel, a minikernel and rings, prebuilt."""
 
 import functools
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-__all__ = ["Blob", "minikernel", "purgatory", "relocate_kernel", "trampoline"]
+__all__ = ["Blob", "minikernel", "purgatory", "relocate_kernel", "rings", "trampoline"]
 
 _PREBUILT = Path(__file__).parent / "prebuilt"
 
@@ -43,6 +43,12 @@ def trampoline() -> Blob:
 def relocate_kernel() -> Blob:
     """The last code before a kexec's image, ``relocate_kernel_64.S``: it fits into half a page."""
     return _blob("relocate_kernel_64", ".relocate_kernel")
+
+
+@functools.cache
+def rings() -> Blob:
+    """Senders and receivers of messages through a ring, ``rings.S``: a correct one of each, and three wrong ones."""
+    return _blob("rings", ".rings")
 
 
 def _blob(name: str, section: str) -> Blob:

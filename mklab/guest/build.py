@@ -54,9 +54,10 @@ _IMAGES = {
     "purgatory": (("purgatory/setup.S", "purgatory/purgatory.c"), "purgatory/purgatory.ld"),
     "trampoline_64_bsp": (("trampoline_64_bsp.S",), "trampoline_64_bsp.ld"),
     "relocate_kernel_64": (("relocate_kernel_64.S",), "relocate_kernel_64.ld"),
+    "rings": (("rings.S",), "rings.ld"),
 }
-_COPIED = ("trampoline_64_bsp", "relocate_kernel_64")
-"""Images whose bytes the host copies to where they run; they need no loader."""
+_COPIED = ("trampoline_64_bsp", "relocate_kernel_64", "rings")
+"""Images whose bytes are copied to where they run; they need no loader."""
 
 
 def _zig(*arguments: str, cwd: Path) -> None:

@@ -93,6 +93,11 @@ class ContextLayout:
         """Where the digest of mode and segments lies, a 32-bit number."""
         return self.base + _HFLAGS
 
+    @property
+    def beyond(self) -> int:
+        """Where the fields behind the control registers begin: x87, SSE, MSRs, debug registers, exceptions."""
+        return self.base + _CR + _CRS.size
+
     def read(self, blob: Any, rflags: int) -> Registers:
         """The registers in ``blob`` (a writable buffer); ``rflags`` comes from the public interface.
 

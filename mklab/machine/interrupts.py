@@ -59,7 +59,7 @@ class InterruptBus:
 
     def send(self, sender: int, icr: Icr) -> None:
         """Carry out what CPU ``sender`` wrote to its ICR or SELF IPI."""
-        targets = self._targets(sender, icr)
+        targets = self.targets(sender, icr)
         self._machine.emit(
             IpiSent,
             sender,
@@ -80,9 +80,10 @@ class InterruptBus:
                 )
             self._machine.emit(Lost, None, from_cpu=sender, vector=icr.vector, why=why)
         for cpu in targets:
-            self._reach(cpu, sender, icr)
+            self.reach(cpu, sender, icr)
 
-    def _targets(self, sender: int, icr: Icr) -> list[Cpu]:
+    def targets(self, sender: int, icr: Icr) -> list[Cpu]:
+        """The CPUs that ``icr``, written by CPU ``sender``, names now."""
         cpus = self._machine.cpus
         if not icr.valid:
             return []
@@ -106,7 +107,8 @@ class InterruptBus:
         apic = self._machine.apics[cpu.index]
         return not apic.enabled or cpu.state is CpuState.SHUTDOWN, apic.ppr, apic.apic_id
 
-    def _reach(self, cpu: Cpu, sender: int, icr: Icr) -> None:
+    def reach(self, cpu: Cpu, sender: int, icr: Icr) -> None:
+        """The command arrives at ``cpu``, one of its targets."""
         if self._machine.apics[cpu.index].mode == "disabled":
             vector = NMI_VECTOR if icr.delivery == "nmi" else icr.vector
             why = f"CPU {cpu.index} has switched its local APIC off (IA32_APIC_BASE bit 11 is 0): no IPI reaches it"

@@ -27,6 +27,7 @@ class PhysicalMemory:
     Attributes:
         ranges: the ranges of RAM, ascending.
         on_write: called with ``(start, end)`` after each write from Python.
+        witness: called with address, size and whether it writes, before each access from Python; None: nobody looks.
         after_write: called with the address and the bytes after each write from Python.
 
     Raises:
@@ -37,6 +38,7 @@ class PhysicalMemory:
     def __init__(self, ranges: Iterable[Range]) -> None:
         self.ranges = sorted(ranges)
         self.on_write: Callable[[int, int], None] = _nobody_listens
+        self.witness: Callable[[int, int, bool], None] | None = None
         self.after_write: Callable[[int, bytes], None] = _nobody_listens
         self._buffers: list[tuple[int, int, mmap.mmap]] = []
         end = 0
@@ -90,6 +92,8 @@ class PhysicalMemory:
             ValueError: not all of them are RAM.
         """
         offset, buffer = self.find(paddr, size)
+        if self.witness is not None and size:
+            self.witness(paddr, size, False)
         return buffer[offset : offset + size]
 
     def write(self, paddr: int, data: bytes) -> None:
@@ -100,6 +104,8 @@ class PhysicalMemory:
         """
         offset, buffer = self.find(paddr, len(data))
         if data:
+            if self.witness is not None:
+                self.witness(paddr, len(data), True)
             buffer[offset : offset + len(data)] = data
             self.on_write(paddr, paddr + len(data))
             self.after_write(paddr, data)

@@ -104,14 +104,14 @@ def stop_stores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stop_ipis(monkeypatch: pytest.MonkeyPatch) -> None:
-    targets = InterruptBus._targets
+    targets = InterruptBus.targets
 
     def fixed(self: InterruptBus, sender: int, icr: Any) -> Any:
         owner = self._machine.cpus[sender].owner
         cell = [cpu for cpu in targets(self, sender, icr) if cpu.owner == owner]
         return cell if owner == "kernel 1" else targets(self, sender, icr)
 
-    monkeypatch.setattr(InterruptBus, "_targets", fixed)
+    monkeypatch.setattr(InterruptBus, "targets", fixed)
 
 
 def stop_resets(monkeypatch: pytest.MonkeyPatch) -> None:

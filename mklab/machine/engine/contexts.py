@@ -59,6 +59,10 @@ class Contexts:
         uclib.uc_context_restore(self._handle, self._contexts[cpu]._context)
         self._current = cpu
 
+    def beyond_registers(self, context: bytes) -> bytes:
+        """What a saved context holds behind the :class:`Registers`: where it is the same, so is :meth:`extended`."""
+        return context[self._layout.beyond :]
+
     def _save_scratch(self) -> Any:
         uclib.uc_context_save(self._handle, self._scratch._context)
         return blob(self._scratch)

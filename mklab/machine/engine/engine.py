@@ -192,6 +192,19 @@ class Engine(Contexts):
         """Whether the native library counts."""
         return isinstance(self._counter, Native)
 
+    @property
+    def handle(self) -> Any:
+        """The emulator, for hooks of others in this package."""
+        return self._handle
+
+    def flush(self) -> None:
+        """Drop all that is translated."""
+        self._counter.flush()
+
+    def fail(self, error: BaseException) -> None:
+        """From a callback: leave; :meth:`run` raises ``error``."""
+        self._counter.fail(error)
+
     def stop(self) -> None:
         """From a callback or a signal handler: stop before the next instruction."""
         self._counter.stop()

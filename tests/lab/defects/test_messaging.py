@@ -138,13 +138,13 @@ def reserve_the_area(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def filter_ipis(monkeypatch: pytest.MonkeyPatch) -> None:
     """As Jailhouse does: an IPI out of the cell is dropped."""
-    targets = InterruptBus._targets
+    targets = InterruptBus.targets
 
     def fixed(self: InterruptBus, sender: int, icr: Any) -> Any:
         owner = self._machine.cpus[sender].owner
         return [cpu for cpu in targets(self, sender, icr) if owner == "host" or cpu.owner == owner]
 
-    monkeypatch.setattr(InterruptBus, "_targets", fixed)
+    monkeypatch.setattr(InterruptBus, "targets", fixed)
 
 
 @pytest.mark.parametrize(

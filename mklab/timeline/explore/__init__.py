@@ -1,0 +1,233 @@
+"""Every interleaving of a machine's CPUs, as far as any of them can notice the others (docs/exploration.md)."""
+
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from rich.console import Console
+
+from mklab.errors import MklabError, require
+from mklab.machine.machine import Machine
+from mklab.timeline.explore.clocks import clocks
+from mklab.timeline.explore.invariants import (
+    Always,
+    AtTheEnd,
+    Invariant,
+    NoDataRace,
+    NoDeadlock,
+    NoLostMessage,
+    Question,
+)
+from mklab.timeline.explore.progress import Bar
+from mklab.timeline.explore.result import Counterexample, Coverage, Exploration
+from mklab.timeline.explore.search import Points, Search
+from mklab.timeline.explore.state import digest
+from mklab.timeline.explore.workers import Experiment, InProcess, Remote, build
+
+__all__ = [
+    "Always",
+    "AtTheEnd",
+    "Counterexample",
+    "Coverage",
+    "Experiment",
+    "Exploration",
+    "Invariant",
+    "NoDataRace",
+    "NoDeadlock",
+    "NoLostMessage",
+    "explore",
+]
+
+At = Sequence[str | tuple[int, int]]
+EVERYWHERE: At = ("memory", "interrupts")
+
+
+def explore(
+    machine: Machine | str,
+    invariant: Invariant | Question | Sequence[Invariant | Question] | None = None,
+    *,
+    depth: int | None = None,
+    at: At | None = None,
+    reduce: bool = True,
+    processes: int = 1,
+    dask: str | None = None,
+    progress: bool = False,
+) -> Exploration:
+    """Look through the interleavings of ``machine`` from where it stands; afterwards it stands there again.
+
+    Args:
+        machine: the machine, or ``package.module:function``, which makes an :class:`Experiment`: what other processes
+            build theirs by.
+        invariant: what is to hold in every state: built in, or a function of the machine that says in words what is
+            wrong, or None; it may look at the machine and must not change it. None: those of the experiment.
+        depth: visible operations of a path at most; None: those of the experiment, or no bound.
+        at: where interleavings are enumerated: ``"memory"`` that CPUs share, ``"interrupts"`` (where IPIs are sent and
+            interrupts delivered, and at shared ports), or ranges ``(start, end)`` of memory instead of all of it.
+            What is left out happens in one order only, and the result claims nothing about others.
+        reduce: whether to leave out transitions that lead nowhere new; without, every one is followed.
+        processes: of this computer that share the work.
+        dask: address of a Dask scheduler whose workers share it.
+        progress: whether to draw a progress bar on standard error.
+
+    Returns:
+        The shortest violation, as a schedule, and what was covered. Ctrl-C keeps what was found until then.
+
+    Raises:
+        ValueError: an argument is out of range, or ``machine`` names nothing of the kind.
+        MklabError: the machine does something that is not explored: a timer, an IPI with lowest-priority delivery.
+    """
+    require("processes", processes, 1, 256)
+    factory = machine if isinstance(machine, str) else ""
+    if not factory and (processes > 1 or dask):
+        raise ValueError("machine must be the name of a function for other processes to call, not a machine")
+    experiment = build(factory) if factory else Experiment(machine, ())  # type: ignore[arg-type]
+    invariants = experiment.invariants if invariant is None else [_invariant(one) for one in _several(invariant)]
+    if factory and invariant is not None and (processes > 1 or dask):
+        raise ValueError(f"invariant must be None, for other processes take those of the experiment, not {invariant!r}")
+    depth = experiment.depth if depth is None else depth
+    if depth is not None:
+        require("depth", depth, 0, 1 << 20, " visible operations")
+    points = _points(experiment.at if at is None else at)
+    began = time.monotonic()
+    with ExitStack() as stack:
+        stopped = stack.enter_context(_interruptible())
+        here = InProcess(experiment.machine, invariants, reduce=reduce, stopped=stopped)
+        stack.callback(here.close)
+        workers: Any = here
+        if dask or processes > 1:
+            executor = _cluster(dask, stack) if dask else _processes(processes, stack)
+            workers = Remote(executor, factory, uuid.uuid4().hex, reduce, here, stopped)
+        shared, lengths = _pilot(here, points)
+        bar = stack.enter_context(Bar(lengths, depth, Console(stderr=True))) if progress else None
+        search = Search(workers, depth, points, bar or (lambda _: None))
+        search.run(shared)
+        _look_for_stuck(search, here)
+        return _result(search, here, invariants, depth, time.monotonic() - began)
+
+
+def _several(invariant: Any) -> Sequence[Any]:
+    return invariant if isinstance(invariant, list | tuple) else [invariant]
+
+
+def _invariant(one: Any) -> Invariant:
+    if hasattr(one, "violated"):
+        found: Invariant = one
+        return found
+    if not callable(one):
+        raise TypeError(f"invariant must be one that is built in, or a function of the machine, not {one!r}")
+    return Always(one)
+
+
+def _points(at: At) -> Points:
+    ranges = []
+    for one in at:
+        if isinstance(one, tuple) and len(one) == 2:
+            require("the start of a range of at", one[0], 0, one[1])
+            ranges.append(one)
+        elif one not in EVERYWHERE:
+            raise ValueError(f"each of at must be 'memory', 'interrupts' or a range of addresses, not {one!r}")
+    if "memory" in at:
+        return Points(True, "interrupts" in at)
+    return Points(tuple(ranges), "interrupts" in at)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C only asks to stop; what is yielded tells whether it has."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _processes(count: int, stack: ExitStack) -> Any:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # Ctrl-C reaches every process of a terminal; this one decides what it means.
+    ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    context = get_context("spawn")
+    return stack.enter_context(ProcessPoolExecutor(count, context, initializer=ignore[0], initargs=ignore[1]))
+
+
+def _cluster(address: str, stack: ExitStack) -> Any:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MklabError("a Dask cluster is reached by the package distributed: install mklab[dask]") from None
+    try:
+        return stack.enter_context(Client(address, timeout=10))
+    except OSError as error:
+        raise MklabError(f"there is no Dask scheduler at {address}: {error}") from None
+
+
+def _pilot(here: InProcess, points: Points) -> tuple[set[int], list[int]]:
+    """What CPUs share in a few plain runs, and how many transitions each makes."""
+    from mklab.timeline.explore.expand import Partition
+
+    here.begin(Partition(forget=False))
+    shared, lengths = here.pilot()
+    if shared:
+        memory = tuple(sorted(word for word in shared if word >= 0))
+        others = tuple(sorted((word for word in shared if word < 0), reverse=True))
+        here.begin(Partition(memory, others, points.chosen(shared)))
+        more, lengths = here.pilot()
+        shared |= more
+    return shared, lengths
+
+
+def _look_for_stuck(search: Search, here: InProcess) -> None:
+    """Ask the invariants about CPUs that wait in loops for ever."""
+    now = search.current
+    state = now.stuck() if now.violation is None else None
+    if state is None:
+        return
+    path = now.path(now.index[state])
+    here.follow(path)
+    for name, words in here.expander.ask_stuck(state):
+        now.violation = name, words, path
+        return
+
+
+def _result(
+    search: Search, here: InProcess, invariants: Sequence[Invariant], depth: int | None, seconds: float
+) -> Exploration:
+    now = search.current
+    coverage = Coverage(
+        states=len(now.parents),
+        transitions=now.transitions,
+        pruned=now.pruned,
+        performed=now.performed,
+        finals=len(now.finals),
+        depth=len(now.levels) - 1,
+        bound=depth,
+        complete=now.complete,
+        interrupted=search.interrupted,
+        passes=search.passes,
+        shared=8 * len(search.partition.shared),
+        seconds=round(seconds, 3),
+    )
+    counterexample = None if now.violation is None else _counterexample(here, invariants, *now.violation)
+    finals = frozenset(digest(repr(state)) for state in now.finals)
+    return Exploration(counterexample, coverage, tuple(one.name for one in invariants), finals)
+
+
+def _counterexample(
+    here: InProcess, invariants: Sequence[Invariant], name: str, what: str, path: bytes
+) -> Counterexample:
+    transitions = [transition for _, transition in here.follow(path)]
+    choices = tuple(choice for transition in transitions for choice in transition.choices)
+    races = [one for one in invariants if isinstance(one, NoDataRace) and one.name == name]
+    times: tuple[tuple[int, ...], ...] = ()
+    if races:
+        times = tuple(clocks(transitions, here.cpus, races[0].synchronises))
+    return Counterexample(name, what, tuple(str(one.operation) for one in transitions), choices, times)
