@@ -395,15 +395,15 @@ class Trace:
 
     Attributes:
         events: the events held, oldest first. After a restore, those since the restored moment.
-        sha256: digest over every event since power-on (hex).
         count: number of events since power-on.
         blobs: long byte strings that Input events name by their SHA-256.
     """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.sha256 = hashlib.sha256(FORMAT.encode()).hexdigest()
         self.count = 0
+        self._digest = hashlib.sha256(FORMAT.encode()).hexdigest()
+        self._pending: list[Event] = []
         self.blobs: dict[str, bytes] = {}
 
     def emit(self, kind: type[E], time: int, cpu: int | None, **values: Any) -> E:
@@ -420,9 +420,27 @@ class Trace:
         """
         if event.seq != self.count:
             raise ValueError(f"seq must be {self.count}, not {event.seq!r}")
-        self.sha256 = hashlib.sha256((self.sha256 + event.to_line()).encode()).hexdigest()
         self.count += 1
         self.events.append(event)
+        self._pending.append(event)
+        if isinstance(event, Input):
+            self._digest_pending()  # its arguments are somebody else's, too
+
+    def _digest_pending(self) -> None:
+        for event in self._pending:
+            self._digest = hashlib.sha256((self._digest + event.to_line()).encode()).hexdigest()
+        self._pending.clear()
+
+    @property
+    def sha256(self) -> str:
+        """Digest over every event since power-on (hex). It is made when it is asked for: most never are."""
+        self._digest_pending()
+        return self._digest
+
+    @sha256.setter
+    def sha256(self, digest: str) -> None:
+        self._pending.clear()
+        self._digest = digest
 
     def keep(self, data: bytes) -> dict[str, Any]:
         """Hold ``data`` for replay and return what an Input event says of it: its SHA-256 and size in bytes."""
