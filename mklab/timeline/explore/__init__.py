@@ -156,7 +156,9 @@ def _processes(count: int, stack: ExitStack) -> Any:
     # Ctrl-C reaches every process of a terminal; this one decides what it means.
     ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)
     context = get_context("spawn")
-    return stack.enter_context(ProcessPoolExecutor(count, context, initializer=ignore[0], initargs=ignore[1]))
+    executor = ProcessPoolExecutor(count, context, initializer=ignore[0], initargs=ignore[1])
+    stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+    return executor
 
 
 def _cluster(address: str, stack: ExitStack) -> Any:

@@ -10,17 +10,13 @@ from mklab.machine.process import Call
 from mklab.machine.registers import Registers
 from mklab.timeline.explore.stack import Dead
 from mklab.timeline.explore.state import Local, State, cpu_fields, digest, set_cpu_fields
+from mklab.timeline.explore.words import Words
 
 __all__ = ["Stage"]
 
-_PAGE_WORDS = 512
 
-
-class Stage:
+class Stage(Words):
     """Puts states onto a machine and reads them back.
-
-    Memory is handled in words of eight bytes, named by physical address / 8. A word is known here from the first time
-    it is written; all others are as they were at the beginning.
 
     Args:
         machine: as it is at the beginning; :meth:`leave` makes it so again.
@@ -33,17 +29,16 @@ class Stage:
     """
 
     def __init__(self, machine: Machine, shared: Sequence[int], *, forget: bool = True) -> None:
+        super().__init__(machine.memory)
         self.machine = machine
         self._forget = forget
         self.index = {word: place for place, word in enumerate(shared)}
-        self._words = [
-            (start >> 3, end >> 3, memoryview(buffer).cast("Q")) for start, end, buffer in machine.memory.buffers
-        ]
         self._shared = list(shared)
         self._time, self._current = machine.time, machine.current
         self._calls = list(machine.calls)
         self._call_data = [copy.deepcopy(call.to_dict()) for call in machine.calls]
-        self._base: dict[int, int] = {word: self.peek(word) for word in shared}
+        for word in shared:
+            self.before_write(word)
         self._locals: dict[bytes, Local] = {}
         self._apics: dict[bytes, dict[str, Any]] = {}
         self._platforms: dict[bytes, dict[str, Any]] = {}
@@ -56,7 +51,7 @@ class Stage:
         for cpu in cpus:
             self._placed.append(self._locals[self._read_local(cpu, None, {})])
         self._placed_apics = [self.read_apic(cpu) for cpu in cpus]
-        self._placed_shared = tuple(self._base[word] for word in shared)
+        self._placed_shared = tuple(self.base[word] for word in shared)
         self._placed_platform = self.read_platform()
         self.first = State(
             tuple(local.key for local in self._placed),
@@ -65,31 +60,6 @@ class Stage:
             self._placed_platform,
             tuple(self.read_wake(cpu) for cpu in cpus),
         )
-
-    # Words of memory
-
-    def peek(self, word: int) -> int:
-        """The word in RAM now."""
-        for start, end, words in self._words:
-            if start <= word < end:
-                return words[word - start]
-        return 0
-
-    def poke(self, word: int, value: int) -> None:
-        """Store a word; :meth:`dropped` must follow."""
-        for start, end, words in self._words:
-            if start <= word < end:
-                words[word - start] = value
-
-    def before_write(self, word: int) -> None:
-        """Somebody is about to write this word, perhaps for the first time."""
-        if word not in self._base:
-            self._base[word] = self.peek(word)
-
-    def dropped(self, words: Iterable[int]) -> None:
-        """What was translated from the pages of these words is dropped."""
-        for page in {word // _PAGE_WORDS for word in words}:
-            self.machine.memory.on_write(page << 12, (page + 1) << 12)
 
     # From a state to the machine
 
@@ -134,7 +104,7 @@ class Stage:
         old = self._placed[cpu].memory
         for word in old:
             if word not in new.memory:
-                self.poke(word, self._base[word])
+                self.poke(word, self.base[word])
                 changed.append(word)
         for word, value in new.memory.items():
             if old.get(word) != value:
@@ -209,8 +179,7 @@ class Stage:
             for name, value in data.items():
                 setattr(call, name, value)
         self.machine.calls[:] = self._calls
-        for _, _, words in self._words:
-            words.release()
+        self.release()
 
     # From the machine to a state
 
@@ -263,7 +232,7 @@ class Stage:
             if word in self.index:
                 continue
             value = self.peek(word)
-            if value == self._base[word]:
+            if value == self.base[word]:
                 memory.pop(word, None)
             else:
                 memory[word] = value
@@ -285,7 +254,7 @@ class Stage:
             gone = [word for word in memory if start <= word < end]
             for word in gone:
                 del memory[word]
-                self.poke(word, self._base[word])
+                self.poke(word, self.base[word])
         return dead
 
     def read_apic(self, cpu: int) -> bytes:

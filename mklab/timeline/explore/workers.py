@@ -162,6 +162,8 @@ class InProcess:
         return self.expander.take_fresh().shared, longest
 
 
+_PATIENCE = 0.1
+"""Seconds between two looks whether to stop."""
 _PILOT, _QUANTUM = 500, 5000
 """Transitions of one plain order, and instructions after which the next CPU has its turn."""
 
@@ -169,8 +171,8 @@ _PILOT, _QUANTUM = 500, 5000
 class Future(Protocol):
     """A result to come, as concurrent.futures and Dask have it."""
 
-    def result(self) -> Any:
-        """Wait for it."""
+    def result(self, timeout: float) -> Any:
+        """Wait for it, but not longer than so many seconds: then a TimeoutError is raised."""
 
     def cancel(self) -> Any:
         """Nobody waits for it any more."""
@@ -215,9 +217,15 @@ class Remote:
         task = self.session, self.factory, self.reduce, shipped
         futures = [self.executor.submit(expand_there, *task, batch) for batch in batches]
         for future in futures:
-            if self.stopped():
+            while not self.stopped():
+                try:
+                    done: Done = future.result(timeout=_PATIENCE)
+                except TimeoutError:
+                    continue
+                yield done
                 break
-            yield future.result()
+            else:
+                break
         else:
             return
         for future in futures:
