@@ -8,11 +8,11 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import Protocol
 
-from mklab.machine.memory import PhysicalMemory
+from mklab.machine.memory import PAGE, PhysicalMemory
 from mklab.timeline.comparison import Comparison
 from mklab.timeline.pagemap import PagemapScan
 
-__all__ = ["SOURCES", "ChangedPages"]
+__all__ = ["SOURCES", "ChangedPages", "offered"]
 
 
 class _Finder(Protocol):
@@ -27,6 +27,18 @@ SOURCES: dict[str, Callable[[list[tuple[int, int, mmap]]], _Finder]] = {
     "comparison": Comparison,
 }
 """The sources by name, the best first. Each raises OSError where the host does not offer it."""
+
+
+def offered() -> list[str]:
+    """Those of :data:`SOURCES` that this host offers."""
+    found = []
+    for name in SOURCES:
+        try:
+            ChangedPages(PhysicalMemory([(0, PAGE)]), name)
+        except ValueError:
+            continue
+        found.append(name)
+    return found
 
 
 class ChangedPages:

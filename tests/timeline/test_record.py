@@ -17,7 +17,7 @@ from mklab.machine.memory import PAGE
 from mklab.machine.paging import walk
 from mklab.machine.schedule import RoundRobin
 from mklab.recording import Film
-from mklab.timeline.pages import SOURCES
+from mklab.timeline.pages import offered
 from mklab.timeline.record import Recorder, record
 from mklab.timeline.sight import apic_values, register_values
 from mklab.trace import ApicWrite, ConsoleByte, Delivered, Eoi, IpiSent, Slice
@@ -145,17 +145,14 @@ def test_and_was_the_machine_at_each_slice() -> None:
 
 def test_each_source_of_changed_pages_makes_the_same_film() -> None:
     films = []
-    for source in SOURCES:
+    for source in offered():
         machine = ipi_machine()
-        try:
-            recorder = record(machine, source=source)
-        except ValueError as error:
-            pytest.skip(f"{source}: {error}")
+        recorder = record(machine, source=source)
         machine.poke(0x9000, b"poked")
         machine.run()
         films.append(recorder.stop())
         assert recorder.source == source
-    assert films[0].to_bytes() == films[1].to_bytes()
+    assert films[0].to_bytes() == films[-1].to_bytes()
 
 
 def test_code_that_is_mapped_elsewhere() -> None:

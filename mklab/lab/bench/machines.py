@@ -6,15 +6,25 @@ from collections.abc import Iterator
 
 from mklab.errors import MklabError
 from mklab.lab.bench.capstone import MESSAGES
-from mklab.lab.bench.guests import MEMORY
+from mklab.lab.bench.guests import MEMORY, guest, machine_at_begin
 from mklab.lab.bench.measure import median, seconds
 from mklab.lab.bench.rows import Row, measure
+from mklab.lab.interleavings import EXPERIMENTS
 from mklab.machine.machine import MAX_CPUS, Machine
+from mklab.machine.schedule import RoundRobin
+from mklab.timeline.explore import explore
+from mklab.timeline.pages import offered
+from mklab.timeline.snapshot import Snapshots
+from mklab.timeline.timeline import Timeline
 
 __all__ = ["in_fresh_process"]
 
 _MANY = 64
 _MIB = 1 << 20
+_MILLION = 1_000_000
+_PAGES = 200
+_LONG = 10 * _MILLION
+_EXPERIMENT = "three-senders"
 
 _RESIDENT = """
 import psutil
@@ -54,6 +64,51 @@ def _create(pairs: int) -> Iterator[Row]:
 
     each = median(lambda: (resident(MAX_CPUS) - resident(1)) / (MAX_CPUS - 1) / _MIB, pairs)
     yield Row("memory-per-cpu", "memory of each further CPU", each, "MiB", 0.1)
+
+
+@measure("snapshot")
+def _snapshot(pairs: int) -> Iterator[Row]:
+    """Of a slice of a million instructions that has written 200 pages."""
+    for source, reach in (("PAGEMAP_SCAN", 1), ("comparison", 12)):
+        if source not in offered():
+            continue
+        machine = machine_at_begin(guest("pages", _LONG), RoundRobin(_MILLION))
+        snapshots = Snapshots(machine, source)
+
+        def one(machine: Machine = machine, snapshots: Snapshots = snapshots) -> float:
+            machine.step()
+            spent = seconds(snapshots.take)
+            return spent * 1000
+
+        one()
+        name = "snapshot" if source == "PAGEMAP_SCAN" else "snapshot-portable"
+        yield Row(name, f"snapshot of 64 MiB, {_PAGES} pages written, by {source}", median(one, pairs), "ms", reach)
+
+
+@measure("back")
+def _back(pairs: int) -> Iterator[Row]:
+    machine = machine_at_begin(guest("stores", _LONG), RoundRobin(100_000))
+    timeline = Timeline(machine)
+    timeline.run(_LONG)
+    spent = median(lambda: seconds(timeline.back), pairs)
+    yield Row("step-back", f"one step back in a run of {_LONG:,} instructions", spent * 1000, "ms", 100)
+
+
+@measure("explore")
+def _explore(pairs: int) -> Iterator[Row]:
+    def speed() -> float:
+        experiment = EXPERIMENTS[_EXPERIMENT]()
+        states = 0
+
+        def all_of_it() -> None:
+            nonlocal states
+            states = explore(experiment.machine, experiment.invariants).coverage.states
+
+        spent = seconds(all_of_it)
+        return states / spent
+
+    found = median(speed, pairs)
+    yield Row("explore", "exploration of v1's mailbox with three senders, one process", found, "states/s", 3000)
 
 
 @measure("capstone")
