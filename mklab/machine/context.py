@@ -89,6 +89,11 @@ class ContextLayout:
     old_exception: int
 
     @property
+    def by_int(self) -> int:
+        """Where it lies whether INT n raised the last exception, a 32-bit number behind the error code."""
+        return self.error_code + 4
+
+    @property
     def hflags(self) -> int:
         """Where the digest of mode and segments lies, a 32-bit number."""
         return self.base + _HFLAGS

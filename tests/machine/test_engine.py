@@ -290,6 +290,28 @@ def test_a_fault_counts_as_an_instruction_begun_and_can_be_tried_again() -> None
     assert machine.time == 1 + 3 + 1 + 1
 
 
+@pytest.mark.parametrize("way", ["", "count"])
+def test_int_14_is_no_page_fault(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where CR2 says that the page behind it is missing."""
+    monkeypatch.setenv("MKLAB_ENGINE", way)
+    machine, _ = long_mode("lea 1f(%rip), %rax; mov %rax, %cr2; int $14; 1: inc %rbx; hlt; vector_e: inc %rcx; iretq")
+    machine.run()
+    assert (machine.registers(0).rcx, machine.registers(0).rbx, machine.time) == (1, 1, 7)
+
+
+@pytest.mark.parametrize("way", ["", "count"])
+def test_into_is_a_trap_within_its_block(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine leaves the block there, with RIP behind the instruction."""
+    monkeypatch.setenv("MKLAB_ENGINE", way)
+    machine = Machine(1, ram=RAM)
+    code = ".code16; mov $0x7f, %al; add $1, %al; into; inc %ebx; hlt; over: inc %ecx; iret"
+    found = load(machine, assemble(code))
+    machine.poke(4 * 4, struct.pack("<HH", found.symbols["over"], 0))
+    machine.patch_registers(0, real_mode_registers())
+    machine.run()
+    assert (machine.registers(0).rcx, machine.registers(0).rbx, machine.time) == (1, 1, 7)
+
+
 def test_one_fault_after_another() -> None:
     """Each is a first one; the engine's own idea of double faults is put out of the way."""
     machine, _ = long_mode("ud2; ud2; mov 0x40000000, %eax; hlt; vector_6: addq $2, (%rsp); iretq; vector_e: hlt")

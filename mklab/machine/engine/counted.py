@@ -215,7 +215,7 @@ class Counted:
         """Whether a fetch may have failed that lies some instructions ahead."""
         if error in _FETCH_ERRORS:
             return True
-        if self._vector != _PAGE_FAULT:
+        if self._vector != _PAGE_FAULT or self._save()[self._layout.by_int]:
             return False
         ahead = self._reg(x86.UC_X86_REG_CR2) - self._registers().linear_rip
         return 0 <= ahead < PAGE + LONGEST_INSTRUCTION

@@ -86,6 +86,7 @@ struct state {
 	void *context;			/* scratch */
 	uint32_t *hflags;		/* in it */
 	int32_t *old_exception;		/* in it */
+	int32_t *by_int;		/* in it: whether INT raised the last exception */
 	uint64_t apic;			/* page whose reads change nothing */
 	/* Asked by the machine. */
 	int64_t left;			/* instructions still allowed */
@@ -200,16 +201,20 @@ static int64_t index_of(const struct state *s, uint64_t linear)
 	return -1;
 }
 
-/* Where the last instruction of the running block begins. */
-static uint64_t last_instruction(const struct state *s)
+/* Where the instruction of the running block begins that ends at `end`; the last one where none does. */
+static uint64_t instruction_before(const struct state *s, uint64_t end)
 {
-	uint64_t at = s->tb_pc;
+	uint64_t at = s->tb_pc, before = at;
 	if (s->tb && s->tb->pc == at) {
 		const uint8_t *search = s->tb->code + s->tb->code_size;
-		for (int i = 0; i < s->tb->icount; i++)
+		for (int i = 0; i < s->tb->icount; i++) {
 			at = next_instruction(&search, at);
+			if (at == end && i)
+				break;
+			before = at;
+		}
 	}
-	return at;
+	return before;
 }
 
 static uint64_t linear_rip(struct state *s)
@@ -515,11 +520,16 @@ EXPORT void on_interrupt(void *uc, uint32_t vector, struct state *s)
 	linear = linear_rip(s);
 	s->vector = (int32_t)vector;
 	leave(s, EXCEPTION);
-	if (inside(s, linear)) {
+	s->context_save(s->uc, s->context);
+	if (*s->by_int) {
+		/* A trap: RIP is behind the instruction. Most end their block, INTO does not. */
+		s->address = instruction_before(s, linear);
+		if (inside(s, linear) && linear != s->address)
+			uncount(s, linear, 0);
+	} else if (inside(s, linear)) {
 		s->address = linear;
 		uncount(s, linear, 1);
 	} else {
-		s->address = last_instruction(s);
 		s->fetch = vector == PAGE_FAULT;
 	}
 }

@@ -33,7 +33,9 @@ class _State(ctypes.Structure):
 
     _fields_ = (
         *((name, VOID) for name in ("uc", "start", "stop", "reg_read", "reg_write", "vmem_read")),
-        *((name, VOID) for name in ("context_save", "context_restore", "context", "hflags", "old_exception")),
+        *((name, VOID) for name in ("context_save", "context_restore", "context", "hflags")),
+        ("old_exception", VOID),
+        ("by_int", VOID),
         ("apic", ctypes.c_uint64),
         ("left", ctypes.c_int64),
         ("rip", ctypes.c_uint64),
@@ -77,6 +79,7 @@ class Native:
         assert context is not None
         state.uc, state.context, state.apic = uc._uch, context, APIC_BASE
         state.hflags, state.old_exception = context + layout.hflags, context + layout.old_exception
+        state.by_int = context + layout.by_int
         for name in ("reg_read", "reg_write", "vmem_read", "context_save", "context_restore"):
             setattr(state, name, _address(getattr(uclib, f"uc_{name}")))
         state.start, state.stop = _address(uclib.uc_emu_start), _address(uclib.uc_emu_stop)
