@@ -148,22 +148,22 @@ def test_the_first_of_several_in_a_slice() -> None:
     assert moments == sorted(moments)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_stopping_does_not_change_the_run(seed: int) -> None:
     """Nor does stepping to and fro in between: the same events, to the digest."""
     pieces = [list(PIECES), *RACE[1:]]
     machine, alone = (guest(pieces, Seeded(seed, 1, 400), on_shutdown="halt") for _ in range(2))
-    alone.run(12_000)
+    alone.run(4_000)
     line = Timeline(machine)
     stops: list[StopPoint] = [MemoryWatch(0xE024), VectorWatch(0x41), Breakpoint(machine.registers(0).rip + 10)]
     line.stops += stops
     chance = random.Random(seed)
-    while line.instructions < 12_000:
-        stop = line.run(12_000 - line.instructions)
+    while line.instructions < 4_000:
+        stop = line.run(4_000 - line.instructions)
         if chance.random() < 0.3:
             steps = chance.randrange(1, 20)
             line.back(min(steps, line.instructions or 1))
-        if stop.reason == "budget" and line.instructions >= 12_000:
+        if stop.reason == "budget" and line.instructions >= 4_000:
             break
     line.forward(10**9)
     both = min(len(alone.trace.events), len(machine.trace.events)) - 1
