@@ -6,7 +6,7 @@ from dataclasses import replace
 from mklab.machine.descriptor import mark_accessed, read_descriptor
 from mklab.machine.fault import INVALID_TSS, NOT_PRESENT, PROTECTION, STACK_FAULT, Delivery, GuestFaultError
 from mklab.machine.linear import LinearMemory
-from mklab.machine.memory import PhysicalMemory
+from mklab.machine.memory import PAGE, PhysicalMemory
 from mklab.machine.registers import RFLAGS, Registers, Segment
 
 __all__ = ["enter_long"]
@@ -55,9 +55,13 @@ def enter_long(memory: PhysicalMemory, registers: Registers, event: Delivery) ->
     bottom = stack - 8 * len(frame) & (1 << 64) - 1
     if not _canonical(bottom):
         raise GuestFaultError(STACK_FAULT, event.external, f"the stack pointer {bottom:#x} is not canonical")
-    for value in frame:
+    # Pushes that fault leave what was pushed before them. In the page of the first one none of the others does.
+    together = 1 if bottom % PAGE <= PAGE - 8 * len(frame) else len(frame)
+    for value in frame[:together]:
         stack -= 8
         linear.write(stack, struct.pack("<Q", value), user=cpl == 3)
+    rest = frame[together:]
+    linear.write(stack - 8 * len(rest), struct.pack(f"<{len(rest)}Q", *reversed(rest)), user=cpl == 3)
     mark_accessed(linear, registers, code)
     clear = RFLAGS.TF | RFLAGS.NT | RFLAGS.RF | RFLAGS.VM | (RFLAGS.IF if kind & 0x1F == _INTERRUPT_GATE else 0)
     code.selector = selector & ~3 | cpl
