@@ -403,7 +403,7 @@ class Trace:
         self.events: list[Event] = []
         self.count = 0
         self._digest = hashlib.sha256(FORMAT.encode()).hexdigest()
-        self._pending: list[Event] = []
+        self._pending: list[Event | str] = []
         self.blobs: dict[str, bytes] = {}
 
     def emit(self, kind: type[E], time: int, cpu: int | None, **values: Any) -> E:
@@ -422,19 +422,16 @@ class Trace:
             raise ValueError(f"seq must be {self.count}, not {event.seq!r}")
         self.count += 1
         self.events.append(event)
-        self._pending.append(event)
-        if isinstance(event, Input):
-            self._digest_pending()  # its arguments are somebody else's, too
-
-    def _digest_pending(self) -> None:
-        for event in self._pending:
-            self._digest = hashlib.sha256((self._digest + event.to_line()).encode()).hexdigest()
-        self._pending.clear()
+        # The arguments of an act from outside are somebody else's, too; other events never change.
+        self._pending.append(event.to_line() if isinstance(event, Input) else event)
 
     @property
     def sha256(self) -> str:
         """Digest over every event since power-on (hex). It is made when it is asked for: most never are."""
-        self._digest_pending()
+        for event in self._pending:
+            line = event if isinstance(event, str) else event.to_line()
+            self._digest = hashlib.sha256((self._digest + line).encode()).hexdigest()
+        self._pending.clear()
         return self._digest
 
     @sha256.setter

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 __all__ = ["PAGE", "Contents", "Write"]
 
 PAGE = 4096
@@ -211,6 +209,8 @@ def _stored(page: bytes, runs: Sequence[_Run]) -> bytes:
 
 def _runs(old: bytes, new: bytes) -> list[tuple[int, int]]:
     """``[first, end)`` of the stretches in which two pages differ."""
+    import numpy as np  # a third of what importing this package would cost
+
     places = np.flatnonzero(np.frombuffer(old, np.uint8) != np.frombuffer(new, np.uint8))
     cuts = np.flatnonzero(places[1:] - places[:-1] > _GAP)
     firsts = [int(places[0]), *places[cuts + 1].tolist()]

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterator
 
 from mklab.errors import MklabError
-from mklab.lab.bench.capstone import MESSAGES
 from mklab.lab.bench.guests import MEMORY, guest, machine_at_begin
 from mklab.lab.bench.measure import median, seconds
 from mklab.lab.bench.rows import Row, measure
+from mklab.lab.capstone import MESSAGES
 from mklab.lab.interleavings import EXPERIMENTS
 from mklab.machine.machine import MAX_CPUS, Machine
 from mklab.machine.schedule import RoundRobin
@@ -35,7 +35,7 @@ print(psutil.Process().memory_info().rss)
 _CAPSTONE = """
 import time
 begin = time.perf_counter()
-from mklab.lab.bench.capstone import capstone
+from mklab.lab.capstone import capstone
 capstone()
 print(time.perf_counter() - begin)
 """
