@@ -1,10 +1,12 @@
 """Fixtures that tests in every folder share."""
 
+import importlib
 import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 import pytest
@@ -54,6 +56,15 @@ def require_tool() -> Callable[[str], Path]:
         return Path(found)
 
     return require
+
+
+@pytest.fixture(scope="session")
+def distributed() -> ModuleType:
+    """Dask's package for clusters; a missing one skips the test (CI: fails it)."""
+    try:
+        return importlib.import_module("distributed")
+    except ImportError:
+        _missing("needs the package distributed: make setup installs it")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import replace
 
-from mklab.machine.descriptor import mark_accessed, read_descriptor
+from mklab.machine.descriptor import gate_code_segment, mark_accessed
 from mklab.machine.fault import INVALID_TSS, NOT_PRESENT, PROTECTION, STACK_FAULT, Delivery, GuestFaultError
 from mklab.machine.linear import LinearMemory
 from mklab.machine.memory import PAGE, PhysicalMemory
@@ -35,7 +35,10 @@ def enter_long(memory: PhysicalMemory, registers: Registers, event: Delivery) ->
         raise GuestFaultError(PROTECTION, event.idt_error, why)
     if not kind & 0x80:
         raise GuestFaultError(NOT_PRESENT, event.idt_error, f"the gate of vector {vector:#x} is not present")
-    code = _code_segment(linear, registers, selector, event)
+    code = gate_code_segment(linear, registers, selector, event)
+    if not code.long or code.big:
+        why = f"the code segment {selector:#x} is not a 64-bit one"
+        raise GuestFaultError(PROTECTION, event.selector_error(selector), why)
     if not _canonical(offset):
         raise GuestFaultError(PROTECTION, event.external, f"the handler's address {offset:#x} is not canonical")
     cpl = registers.cpl if code.conforming else code.dpl
@@ -71,24 +74,6 @@ def enter_long(memory: PhysicalMemory, registers: Registers, event: Delivery) ->
 def _canonical(address: int) -> bool:
     """Whether bits 63 to 47 are all alike."""
     return address >> 47 in (0, 0x1FFFF)
-
-
-def _code_segment(linear: LinearMemory, registers: Registers, selector: int, event: Delivery) -> Segment:
-    """The 64-bit code segment that a gate names."""
-    error = event.selector_error(selector)
-    if selector & ~3 == 0:
-        raise GuestFaultError(PROTECTION, event.external, f"the gate of vector {event.vector:#x} has a null selector")
-    segment = read_descriptor(linear, registers, selector)
-    if segment is None:
-        raise GuestFaultError(PROTECTION, error, f"selector {selector:#x} lies beyond its table's limit")
-    if not segment.code or segment.dpl > registers.cpl:
-        why = f"selector {selector:#x} names no code segment for CPL {registers.cpl}"
-        raise GuestFaultError(PROTECTION, error, why)
-    if not segment.present:
-        raise GuestFaultError(NOT_PRESENT, error, f"the code segment {selector:#x} is not present")
-    if not segment.long or segment.big:
-        raise GuestFaultError(PROTECTION, error, f"the code segment {selector:#x} is not a 64-bit one")
-    return segment
 
 
 def _tss_stack(linear: LinearMemory, registers: Registers, offset: int, event: Delivery) -> int:

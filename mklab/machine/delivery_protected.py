@@ -3,7 +3,7 @@
 import struct
 from dataclasses import replace
 
-from mklab.machine.descriptor import mark_accessed, read_descriptor
+from mklab.machine.descriptor import gate_code_segment, mark_accessed, read_descriptor
 from mklab.machine.fault import INVALID_TSS, NOT_PRESENT, PROTECTION, STACK_FAULT, Delivery, GuestFaultError
 from mklab.machine.linear import LinearMemory
 from mklab.machine.memory import PhysicalMemory
@@ -53,7 +53,7 @@ def _enter_code(
     linear: LinearMemory, registers: Registers, selector: int, offset: int, width: int, event: Delivery
 ) -> Registers:
     """Push the frame, of ``width`` bytes each, and go to ``selector:offset``; the flags stay as they are."""
-    code = _code_segment(linear, registers, selector, event)
+    code = gate_code_segment(linear, registers, selector, event)
     cpl = registers.cpl if code.conforming else code.dpl
     if registers.virtual_8086 and cpl != 0:
         why = f"code segment {selector:#x} does not have DPL 0, as virtual-8086 mode needs it"
@@ -80,22 +80,6 @@ def _enter_code(
     code.selector = selector & ~3 | cpl
     after.cs, after.rip = code, offset
     return after
-
-
-def _code_segment(linear: LinearMemory, registers: Registers, selector: int, event: Delivery) -> Segment:
-    """The code segment that a gate names."""
-    error = event.selector_error(selector)
-    if selector & ~3 == 0:
-        raise GuestFaultError(PROTECTION, event.external, f"the gate of vector {event.vector:#x} has a null selector")
-    segment = read_descriptor(linear, registers, selector)
-    if segment is None:
-        raise GuestFaultError(PROTECTION, error, f"selector {selector:#x} lies beyond its table's limit")
-    if not segment.code or segment.dpl > registers.cpl:
-        why = f"selector {selector:#x} names no code segment for CPL {registers.cpl}"
-        raise GuestFaultError(PROTECTION, error, why)
-    if not segment.present:
-        raise GuestFaultError(NOT_PRESENT, error, f"the code segment {selector:#x} is not present")
-    return segment
 
 
 def _inner_stack(linear: LinearMemory, registers: Registers, cpl: int, event: Delivery) -> tuple[Segment, int]:

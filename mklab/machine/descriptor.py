@@ -2,10 +2,11 @@
 
 import struct
 
+from mklab.machine.fault import NOT_PRESENT, PROTECTION, Delivery, GuestFaultError
 from mklab.machine.linear import LinearMemory
 from mklab.machine.registers import Registers, Segment
 
-__all__ = ["mark_accessed", "mark_busy", "read_descriptor", "segment_of_virtual_8086"]
+__all__ = ["gate_code_segment", "mark_accessed", "mark_busy", "read_descriptor", "segment_of_virtual_8086"]
 
 _ACCESSED, _BUSY = 1 << 8, 1 << 9
 _GRANULARITY = 1 << 23
@@ -56,3 +57,23 @@ def _mark(linear: LinearMemory, registers: Registers, segment: Segment, bit: int
 def segment_of_virtual_8086(selector: int) -> Segment:
     """What a selector means in virtual-8086 mode (SDM "8086 Emulation", "Address Translation")."""
     return Segment(selector, selector << 4, 0xFFFF, 0xF300)
+
+
+def gate_code_segment(linear: LinearMemory, registers: Registers, selector: int, event: Delivery) -> Segment:
+    """The code segment that a gate of the IDT names.
+
+    Raises:
+        GuestFaultError: #GP or #NP: there is no such segment for the handler; #PF, from its table.
+    """
+    error = event.selector_error(selector)
+    if selector & ~3 == 0:
+        raise GuestFaultError(PROTECTION, event.external, f"the gate of vector {event.vector:#x} has a null selector")
+    segment = read_descriptor(linear, registers, selector)
+    if segment is None:
+        raise GuestFaultError(PROTECTION, error, f"selector {selector:#x} lies beyond its table's limit")
+    if not segment.code or segment.dpl > registers.cpl:
+        why = f"selector {selector:#x} names no code segment for CPL {registers.cpl}"
+        raise GuestFaultError(PROTECTION, error, why)
+    if not segment.present:
+        raise GuestFaultError(NOT_PRESENT, error, f"the code segment {selector:#x} is not present")
+    return segment

@@ -1,6 +1,6 @@
 """One process, several processes and a Dask cluster find the same."""
 
-import os
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,20 +24,14 @@ def test_two_processes_find_what_one_finds(name: str) -> None:
     assert found(explore(name, processes=2)) == found(explore(name))
 
 
-def test_a_cluster_finds_what_one_process_finds() -> None:
-    try:
-        import distributed
-    except ImportError:
-        if os.environ.get("CI") == "true":
-            pytest.fail("needs the package distributed: make setup installs it")
-        pytest.skip("needs the package distributed: make setup installs it")
+def test_a_cluster_finds_what_one_process_finds(distributed: ModuleType) -> None:
     local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
     with distributed.LocalCluster(**local) as cluster:
         for name in NAMES:
             assert found(explore(name, dask=cluster.scheduler_address)) == found(explore(name))
 
 
+@pytest.mark.usefixtures("distributed")
 def test_a_cluster_that_is_not_there() -> None:
-    pytest.importorskip("distributed") if os.environ.get("CI") != "true" else None
     with pytest.raises(MklabError, match="there is no Dask scheduler at tcp://127"):
         explore(NAMES[1], dask="tcp://127.0.0.1:9")
