@@ -67,7 +67,6 @@ class RFLAGS:
     """Bits of RFLAGS."""
 
     ONE, TF, IF, DF, NT, RF, VM, AC = 1 << 1, 1 << 8, 1 << 9, 1 << 10, 1 << 14, 1 << 16, 1 << 17, 1 << 18
-    CF, PF, AF, ZF, SF, OF = 1 << 0, 1 << 2, 1 << 4, 1 << 6, 1 << 7, 1 << 11
     IOPL = 3 << 12
     DEFINED = 0x3F7FD7
     """All that are not reserved, and bit 1, which is always set."""
