@@ -18,7 +18,7 @@ from mklab.machine.ownership import Image, Observation
 from mklab.machine.power import Power
 from mklab.machine.process import Call, KernelFunction
 from mklab.machine.registers import Registers
-from mklab.machine.schedule import RoundRobin, Schedule, schedule_of
+from mklab.machine.schedule import RoundRobin, Schedule, repeats, schedule_of
 from mklab.machine.stop import Stop
 from mklab.machine.turn import Turn
 from mklab.recording import Description
@@ -250,7 +250,8 @@ class Machine(Acts):
                     return Stop("budget", self.current, f"{budget} instructions executed; {self._where(self.current)}")
                 if self.trace.count >= most:
                     return Stop("events", self.current, f"{MOST_EVENTS:,} events; {self._where(self.current)}")
-                if not self.advance(end - self.time):
+                slices = 1 if until else most - self.trace.count
+                if not self.advance(end - self.time, slices=slices):
                     return self._nothing_runs()
 
     def step(self) -> Stop | None:
@@ -259,7 +260,7 @@ class Machine(Acts):
             advanced = not self.stopped and self.advance()
         return None if advanced else self.stopped or self._nothing_runs()
 
-    def advance(self, left: int | None = None, choice: tuple[int, int] | None = None) -> bool:
+    def advance(self, left: int | None = None, choice: tuple[int, int] | None = None, *, slices: int = 1) -> bool:
         """Let the schedule's choice run once, or time pass while every CPU waits; False where nothing can happen.
 
         For those who run the machine within ``machine.interruptible``, which this does not enter; others call
@@ -269,21 +270,30 @@ class Machine(Acts):
             left: the most instructions.
             choice: a CPU and its budget, instead of the schedule's. The schedule is asked all the same, so that it
                 goes on afterwards as if the choice had been its own.
+            slices: the most slices, where one follows another without anything between them that anybody could see.
 
         Raises:
             ValueError: the CPU chosen cannot run, or its budget is not positive.
         """
         runnable = self.runnable
-        with self._from_inside():
+        before, self._inside = self._inside, True
+        try:
             if not runnable:
                 return self._skip()
-            index, budget = self.schedule.choose(runnable)
+            index, budget = self._schedule.choose(runnable)
             if choice is not None:
                 index, budget = choice
             if index not in runnable or budget < 1:
                 chosen = (index, budget)
                 raise ValueError(f"schedule must choose one of {runnable} and a budget from 1 on, not {chosen!r}")
-            self._turn.take(self.cpus[index], budget if left is None else min(budget, left))
+            more = 0
+            if left is not None:
+                if slices > 1 and len(runnable) == 1 and not self.onlookers and not self.calls:
+                    more = max(min(slices, left // budget) - 1, 0) if repeats(self._schedule) else 0
+                budget = min(budget, left)
+            self._turn.take(self.cpus[index], budget, more)
+        finally:
+            self._inside = before
         return True
 
     def _skip(self) -> bool:
