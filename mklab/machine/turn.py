@@ -97,21 +97,20 @@ class Turn:
             stop = "shutdown"
         mode, registers = machine.engine.digest(cpu.index)
         self._observation.note_mode(cpu, mode)
-        self._end_slice(stop, registers)
+        # Most of all events are slices; so without the ways that take any event.
+        trace, time = machine.trace, machine.time
+        executed = time - self._start
+        trace.append(Slice(trace.count, time, cpu.index, self._budget, executed, stop, registers))
         if onlookers:
             machine.look("slice")
 
-    def _end_slice(self, stop: str, registers: str) -> None:
-        # Most of all events are slices; so without the ways that take any event.
-        machine, trace = self._machine, self._machine.trace
-        time, executed = machine.time, machine.time - self._start
-        trace.append(Slice(trace.count, time, machine.current, self._budget, executed, stop, registers))
-
-    def _slice_over(self, registers: str) -> None:
-        """A slice is used up, and another as long has begun at once. The mode cannot have changed: see `_execute`."""
-        self._machine.time = self._start + self._budget
-        self._end_slice("budget", registers)
-        self._start = self._machine.time
+    def _slices_over(self, registers: list[str]) -> None:
+        """Slices are used up, and another as long has begun at once. The mode cannot have changed: see `_execute`."""
+        machine, trace, budget, time = self._machine, self._machine.trace, self._budget, self._start
+        for one in registers:
+            time += budget
+            trace.append(Slice(trace.count, time, machine.current, budget, budget, "budget", one))
+        machine.time = self._start = time
 
     def carry_out(self) -> None:
         """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""
@@ -136,7 +135,7 @@ class Turn:
                 before_iret=cpu.nmi_blocked and not any_instruction,
                 before_mode_change=not any_instruction,
                 more=more,
-                slice_over=self._slice_over,
+                slices_over=self._slices_over,
             )
         finally:
             self.running = False
