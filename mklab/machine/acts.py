@@ -14,6 +14,7 @@ from mklab.machine import lapic
 from mklab.machine.board import Board
 from mklab.machine.cpu import Cpu, CpuState
 from mklab.machine.engine import Engine
+from mklab.machine.interrupts import InterruptBus
 from mklab.machine.layout import APIC_BASE, APIC_SIZE
 from mklab.machine.memory import PhysicalMemory
 from mklab.machine.ownership import Image, Observation
@@ -48,6 +49,7 @@ class Acts(ABC):
     current: int
     stopped: Stop | None
     _schedule: Schedule
+    _interrupts: InterruptBus
     _observation: Observation
     _turn: Turn
     _inside: bool
@@ -169,6 +171,23 @@ class Acts(ABC):
 
     def _check(self, cpu: int) -> None:
         require("cpu", cpu, 0, len(self.cpus) - 1)
+
+    def interrupt_due(self, cpu: int) -> bool:
+        """Whether ``cpu`` would enter a handler before it executes its next instruction."""
+        self._check(cpu)
+        one = self.cpus[cpu]
+        return one.state in (CpuState.RUNNING, CpuState.HALTED) and self._interrupts.deliverable(one) is not None
+
+    def enter_handler(self, cpu: int) -> None:
+        """Let ``cpu`` enter the handler of the interrupt that is due there, and nobody execute anything yet.
+
+        Raises:
+            ValueError: none is due.
+        """
+        if not self.interrupt_due(cpu):
+            raise ValueError(f"cpu must be one on which an interrupt is due, not {cpu!r}")
+        with self._act("enter_handler", {"cpu": cpu}):
+            self._turn.enter_handler(self.cpus[cpu])
 
     def store(self, cpu: int, paddr: int, value: int) -> None:
         """``cpu`` stores 32 bits at ``paddr`` (RAM or its APIC) on behalf of its kernel's process context.

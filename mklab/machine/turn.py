@@ -214,6 +214,12 @@ class Turn:
             self._machine.emit(Woken, cpu.index, vector=due)
         self._deliver(cpu, self._machine.engine.registers(cpu.index), due, None, kind)
 
+    def enter_handler(self, cpu: Cpu) -> None:
+        """Let ``cpu`` enter the handler of what :meth:`InterruptBus.deliverable` names, and execute nothing yet."""
+        self._machine.current = cpu.index
+        self._machine.engine.begin(cpu.index)
+        self._take_interrupt(cpu)
+
     def _deliver(
         self, cpu: Cpu, registers: Registers, vector: int, error: int | None, kind: str, length: int = 0
     ) -> None:
