@@ -184,7 +184,14 @@ class Turn:
         if cpu.state is CpuState.HALTED:
             cpu.state = CpuState.RUNNING
             self._machine.emit(Woken, cpu.index, vector=due)
-        self._deliver(cpu, self._machine.engine.registers(cpu.index), due, None, kind)
+        entered = self._machine.engine.enter_handler(cpu.index, due)
+        if entered is None:
+            self._deliver(cpu, self._machine.engine.registers(cpu.index), due, None, kind)
+            return
+        rip, handler = entered
+        self._machine.emit(Delivered, cpu.index, vector=due, source=kind, rip=rip, handler=handler)
+        if kind == "interrupt":
+            self._machine.observe("delivered", cpu.index, due, None)
 
     def _deliver(
         self, cpu: Cpu, registers: Registers, vector: int, error: int | None, kind: str, length: int = 0
