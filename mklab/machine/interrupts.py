@@ -78,9 +78,7 @@ class InterruptBus:
         if not targets:
             why = f"no local APIC has the {'logical destination' if icr.logical else 'id'} {icr.destination:#x}"
             if not icr.valid:
-                why = (
-                    f"the delivery mode {delivery} does not go with the shorthand {icr.shorthand}: nothing is sent"
-                )
+                why = f"the delivery mode {delivery} does not go with the shorthand {icr.shorthand}: nothing is sent"
             self._machine.emit(Lost, None, from_cpu=sender, vector=vector, why=why)
         for cpu in targets:
             self.reach(cpu, sender, icr)

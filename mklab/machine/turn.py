@@ -36,31 +36,42 @@ class Turn:
         self._observation = observation
         self._interruptible = interruptible
         self.running = False
+        # Of the slice that runs: when it began, and the instructions allowed.
+        self._start = self._budget = 0
 
-    def take(self, cpu: Cpu, budget: int) -> None:
-        """Let ``cpu`` run for up to ``budget`` instructions, or perform one step of a call that is ready on it."""
+    def take(self, cpu: Cpu, budget: int, more: int = 0) -> None:
+        """Let ``cpu`` run for up to ``budget`` instructions, or perform one step of a call that is ready on it.
+
+        Args:
+            cpu: one that can run.
+            budget: instructions.
+            more: slices as long that may follow at once where this one is used up, if nothing can happen in between.
+        """
         machine, board, engine = self._machine, self._machine.board, self._machine.engine
         machine.current = cpu.index
         engine.begin(cpu.index)
-        start, stop = machine.time, "budget"
+        self._start, self._budget, stop = machine.time, budget, "budget"
         if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None:
             call = machine.ready_call(cpu)
             if call is not None:
                 self._perform(call)
-                stop, budget = "call", 0
+                stop, self._budget = "call", 0
         # Only this CPU's own timer can change while its turn lasts: what it asks of others ends the turn.
-        nearest, apic, last = self._interrupts.deadline, board.apics[cpu.index], start + budget
+        nearest, apic = self._interrupts.deadline, board.apics[cpu.index]
         stride = min((one.stride for one in machine.onlookers), default=budget)
-        while machine.time < last:
+        while (left := self._start + self._budget - machine.time) > 0:
             self._take_interrupt(cpu)
             machine.look("part")
             if cpu.state is not CpuState.RUNNING:
                 break
-            own, end = apic.deadline, last
+            own, end = apic.deadline, None
             if own is not None or nearest is not None:
-                end = min(at for at in (last, nearest, own) if at is not None)
-            self._execute(cpu, min(end - machine.time, stride))
-            if machine.time >= end and (own is not None or nearest is not None):
+                end = min(at for at in (nearest, own) if at is not None)
+                left = min(left, end - machine.time)
+                more = min(more, (end - machine.time - 1) // budget - 1)
+            self._execute(cpu, min(left, stride), more)
+            more = 0
+            if end is not None and machine.time >= end:
                 self._interrupts.tick()
                 nearest = self._interrupts.deadline
             machine.look("part")
@@ -69,8 +80,7 @@ class Turn:
                 break
             if self._interruptible.requested:
                 # As if the schedule had allowed no more, so that the run can be replayed; but one instruction at least.
-                budget = max(machine.time - start, 1)
-                last = start + budget
+                self._budget = max(machine.time - self._start, 1)
             if board.leaving or machine.stopped:
                 break
         if board.commands or board.leaving:
@@ -84,10 +94,20 @@ class Turn:
             stop = "shutdown"
         mode, registers = engine.digest(cpu.index)
         self._observation.note_mode(cpu, mode)
-        # Most of all events are slices; so without the ways that take any event.
-        trace, time = machine.trace, machine.time
-        trace.append(Slice(trace.count, time, cpu.index, budget, time - start, stop, registers))
+        self._end_slice(stop, registers)
         machine.look("slice")
+
+    def _end_slice(self, stop: str, registers: str) -> None:
+        # Most of all events are slices; so without the ways that take any event.
+        machine, trace = self._machine, self._machine.trace
+        time, executed = machine.time, machine.time - self._start
+        trace.append(Slice(trace.count, time, machine.current, self._budget, executed, stop, registers))
+
+    def _slice_over(self, registers: str) -> None:
+        """A slice is used up, and another as long has begun at once. The mode cannot have changed: see `_execute`."""
+        self._machine.time = self._start + self._budget
+        self._end_slice("budget", registers)
+        self._start = self._machine.time
 
     def carry_out(self) -> None:
         """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""
@@ -102,7 +122,7 @@ class Turn:
             why = f"CPU {cpu} wrote {value:#x} to the debug exit at port {DEBUG_EXIT.start:#x}"
             self._machine.stop_for_good("exit", cpu, why, code=value << 1 | 1)
 
-    def _run(self, cpu: Cpu, budget: int, watch: Watch | None, *, any_instruction: bool = False) -> Exit:
+    def _run(self, cpu: Cpu, budget: int, watch: Watch | None, more: int = 0, *, any_instruction: bool = False) -> Exit:
         self.running = True
         try:
             leave = self._machine.engine.run(
@@ -111,14 +131,19 @@ class Turn:
                 watch,
                 before_iret=cpu.nmi_blocked and not any_instruction,
                 before_mode_change=not any_instruction,
+                more=more,
+                slice_over=self._slice_over,
             )
         finally:
             self.running = False
         self._machine.time += leave.executed
         return leave
 
-    def _execute(self, cpu: Cpu, budget: int) -> None:
-        leave = self._run(cpu, budget, self._observation.watch(cpu))
+    def _execute(self, cpu: Cpu, budget: int, more: int) -> None:
+        watch = self._observation.watch(cpu)
+        # Without a watch, each change of the mode is an instruction that comes back here; one NMI's end may let another
+        # one in.
+        leave = self._run(cpu, budget, watch, more if watch is None and not cpu.nmi_blocked else 0)
         if leave.reason == "budget":
             return
         if leave.instruction is not None and leave.instruction.name in ("iret", "mode change"):

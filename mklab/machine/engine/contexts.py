@@ -98,12 +98,6 @@ class Contexts:
         uclib.uc_context_save(self._handle, self._scratch._context)
         return self._layout.interrupt_flags(self._scratch_view)
 
-    def digest(self, cpu: int) -> tuple[str, str]:
-        """``(mode, digest)`` of the registers of ``cpu``."""
-        self.enter(cpu)
-        uclib.uc_context_save(self._handle, self._scratch._context)
-        return self._layout.digest(self._scratch_view, self._peek(x86.UC_X86_REG_RFLAGS))
-
     def set_registers(self, cpu: int, registers: Registers) -> None:
         """Give ``cpu`` other registers.
 

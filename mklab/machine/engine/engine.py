@@ -108,6 +108,7 @@ class Engine(Contexts):
 
         def guarded(*arguments: Any) -> Any:
             try:
+                self._counter.catch_up()
                 return callback(*arguments)
             except BaseException as error:
                 self._counter.fail(error)
@@ -164,6 +165,8 @@ class Engine(Contexts):
         *,
         before_iret: bool = False,
         before_mode_change: bool = True,
+        more: int = 0,
+        slice_over: Callable[[str], None] | None = None,
     ) -> Exit:
         """Let ``cpu`` execute up to ``budget`` instructions (at least one).
 
@@ -173,12 +176,16 @@ class Engine(Contexts):
             watch: what else it is to stop for.
             before_iret: whether to stop before IRET, too.
             before_mode_change: whether to stop before a MOV to CR0 that does not fault.
+            more: slices of ``budget`` instructions, too, that may follow where this one is used up. It may be that none
+                or not all of them are executed.
+            slice_over: told the digest of the registers at the end of each slice that was followed by another, before
+                anything else of this call is: what is returned is about the last one only.
         """
         self.enter(cpu)
         if self._stale:
             self._drop_stale()
         self._before_mode_change = before_mode_change
-        leave = self._counter.run(budget, watch, before_iret)
+        leave = self._counter.run(budget, watch, before_iret, more, slice_over)
         if leave.reason != "exception":
             return leave
         code, software = self._layout.exception(self._save_scratch())
@@ -195,9 +202,14 @@ class Engine(Contexts):
         self.enter(cpu)
         return self._deliver(vector) if self._deliver is not None else None
 
+    def digest(self, cpu: int) -> tuple[str, str]:
+        """``(mode, digest)`` of the registers of ``cpu``."""
+        self.enter(cpu)
+        return self._counter.digest()
+
     @property
     def executed(self) -> int:
-        """Instructions begun since :meth:`run` was entered, the current one included."""
+        """Instructions begun since :meth:`run` was entered or a slice has followed, the current one included."""
         return self._counter.executed
 
     @property
