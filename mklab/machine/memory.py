@@ -71,8 +71,8 @@ class PhysicalMemory:
     def contains(self, paddr: int, size: int = 1) -> bool:
         """True where all of ``[paddr, paddr + size)`` is RAM of one range."""
         for start, end, _ in self._buffers:
-            if start <= paddr and paddr + size <= end:
-                return True
+            if paddr < end:
+                return start <= paddr and paddr + size <= end
         return False
 
     def find(self, paddr: int, size: int) -> tuple[int, mmap.mmap]:

@@ -123,9 +123,14 @@ class Turn:
             self._machine.stop_for_good("exit", cpu, why, code=value << 1 | 1)
 
     def _run(self, cpu: Cpu, budget: int, watch: Watch | None, more: int = 0, *, any_instruction: bool = False) -> Exit:
+        # Where an interrupt waits, EOI may let it in; and whoever looks on sees each of the machine's own accesses.
+        machine = self._machine
+        passes = not (machine.apics[cpu.index].irr or machine.onlookers or machine.memory.witness)
+        if machine.board.eoi_passes is not passes:
+            machine.board.eoi_passes = machine.engine.eoi_passes = passes
         self.running = True
         try:
-            leave = self._machine.engine.run(
+            leave = machine.engine.run(
                 cpu.index,
                 budget,
                 watch,
@@ -136,7 +141,7 @@ class Turn:
             )
         finally:
             self.running = False
-        self._machine.time += leave.executed
+        machine.time += leave.executed
         return leave
 
     def _execute(self, cpu: Cpu, budget: int, more: int) -> None:

@@ -213,6 +213,18 @@ class Engine(Contexts):
         return self._counter.executed
 
     @property
+    def eoi_passes(self) -> bool:
+        """Whether nothing follows from a store to EOI but what the platform does at once: the CPU need not stop then.
+
+        A hint: counting is exact either way.
+        """
+        return self._counter.eoi_passes
+
+    @eoi_passes.setter
+    def eoi_passes(self, passes: bool) -> None:
+        self._counter.eoi_passes = passes
+
+    @property
     def native(self) -> bool:
         """Whether the native library counts."""
         return isinstance(self._counter, Native)
