@@ -211,8 +211,11 @@ class InterruptBus:
 
     def deliverable(self, cpu: Cpu) -> int | None:
         """The vector that interrupts ``cpu`` before its next instruction, or None."""
+        apic = self._machine.apics[cpu.index]
+        if not apic.irr and not cpu.nmi_pending:
+            return None
         nmi = self._nmi_due(cpu)
-        waiting = NMI_VECTOR if nmi else self._machine.apics[cpu.index].pending
+        waiting = NMI_VECTOR if nmi else apic.pending
         if waiting is None:
             return None
         shadow, enabled = self._machine.interrupt_flags(cpu.index)
@@ -223,8 +226,10 @@ class InterruptBus:
 
     def blocked(self, cpu: Cpu) -> bool:
         """Whether something waits for ``cpu`` that its flags, or an NMI's handler, keep from it now."""
-        waits = cpu.nmi_pending or self._machine.apics[cpu.index].pending is not None
-        return waits and self.deliverable(cpu) is None
+        apic = self._machine.apics[cpu.index]
+        if not apic.irr and not cpu.nmi_pending:
+            return False
+        return (cpu.nmi_pending or apic.pending is not None) and self.deliverable(cpu) is None
 
     def take(self, cpu: Cpu) -> str:
         """The CPU takes what is deliverable; ``nmi`` or ``interrupt``."""

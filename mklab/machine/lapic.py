@@ -141,10 +141,8 @@ class LocalApic:
     @property
     def pending(self) -> int | None:
         """The vector that the CPU would be interrupted with, or None: disabled, nothing set, or priority too low."""
-        if not self.irr:
-            return None
         vector = self.irr.bit_length() - 1
-        return vector if self.svr & 0x100 and vector >> 4 > self.ppr >> 4 else None
+        return vector if vector >= 0 and self.enabled and vector >> 4 > self.ppr >> 4 else None
 
     def accept(self, vector: int) -> bool | None:
         """Take an edge-triggered interrupt: set its IRR bit.
