@@ -2,10 +2,11 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from mklab.errors import MklabError, require
 from mklab.machine.acts import Acts, Observer
+from mklab.machine.attached import Onlooker, Timeline
 from mklab.machine.board import Board
 from mklab.machine.cpu import Cpu, CpuState
 from mklab.machine.engine import Engine
@@ -23,7 +24,7 @@ from mklab.machine.turn import Turn
 from mklab.recording import Description
 from mklab.trace import ConsoleByte, Input, Trace
 
-__all__ = ["Machine", "Onlooker", "Stop"]
+__all__ = ["Machine", "Stop"]
 
 MAX_CPUS = 255
 """In xAPIC mode: ids have 8 bits, and 0xFF names all CPUs."""
@@ -31,31 +32,6 @@ MAX_X2APIC_CPUS = 1024
 _BROADCAST, _X2APIC_BROADCAST = 0xFF, 0xFFFFFFFF
 MOST_EVENTS = 500_000
 """Events of one run: a guest that does nothing but cause some would fill the memory of the notebook's process."""
-
-
-class Timeline(Protocol):
-    """What can go back in time with a machine."""
-
-    def back(self, n: int, unit: str) -> None:
-        """Undo."""
-
-    def seek(self, event: int) -> None:
-        """Go to an event."""
-
-
-class Onlooker(Protocol):
-    """Looks at the machine where it stands still, and changes nothing.
-
-    Attributes:
-        stride: instructions executed between two looks at most.
-        each_event: whether to look at each event, too.
-    """
-
-    stride: int
-    each_event: bool
-
-    def look(self, why: str) -> None:
-        """A stop: ``slice`` (its end), ``part`` (within one), ``input`` (after an act from outside) or ``time``."""
 
 
 class Machine(Acts):
@@ -282,12 +258,10 @@ class Machine(Acts):
             if index not in runnable or budget < 1:
                 chosen = (index, budget)
                 raise ValueError(f"schedule must choose one of {runnable} and a budget from 1 on, not {chosen!r}")
-            more = 0
             if left is not None:
-                if slices > 1 and len(runnable) == 1 and not self.onlookers and not self.calls:
-                    more = max(min(slices, left // budget) - 1, 0) if repeats(self._schedule) else 0
-                budget = min(budget, left)
-            self._turn.take(self.cpus[index], budget, more)
+                slices, budget = min(slices, left // budget), min(budget, left)
+            alone = slices > 1 and len(runnable) == 1 and not self.onlookers and not self.calls
+            self._turn.take(self.cpus[index], budget, slices - 1 if alone and repeats(self._schedule) else 0)
         finally:
             self._inside = before
         return True

@@ -47,9 +47,9 @@ class Turn:
             budget: instructions.
             more: slices as long that may follow at once where this one is used up, if nothing can happen in between.
         """
-        machine, board, engine = self._machine, self._machine.board, self._machine.engine
+        machine, board, onlookers = self._machine, self._machine.board, self._machine.onlookers
         machine.current = cpu.index
-        engine.begin(cpu.index)
+        machine.engine.begin(cpu.index)
         self._start, self._budget, stop = machine.time, budget, "budget"
         if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None:
             call = machine.ready_call(cpu)
@@ -58,10 +58,11 @@ class Turn:
                 stop, self._budget = "call", 0
         # Only this CPU's own timer can change while its turn lasts: what it asks of others ends the turn.
         nearest, apic = self._interrupts.deadline, board.apics[cpu.index]
-        stride = min((one.stride for one in machine.onlookers), default=budget)
+        stride = min(one.stride for one in onlookers) if onlookers else budget
         while (left := self._start + self._budget - machine.time) > 0:
             self._take_interrupt(cpu)
-            machine.look("part")
+            if onlookers:
+                machine.look("part")
             if cpu.state is not CpuState.RUNNING:
                 break
             own, end = apic.deadline, None
@@ -74,7 +75,8 @@ class Turn:
             if end is not None and machine.time >= end:
                 self._interrupts.tick()
                 nearest = self._interrupts.deadline
-            machine.look("part")
+            if onlookers:
+                machine.look("part")
             if board.commands:
                 stop = "ipi"
                 break
@@ -85,29 +87,30 @@ class Turn:
                 break
         if board.commands or board.leaving:
             self.carry_out()
-        machine.look("part")
+        if onlookers:
+            machine.look("part")
         if machine.stopped:
             stop = "exit" if machine.stopped.reason == "exit" else "reset"
         elif cpu.state is CpuState.HALTED and stop == "budget":
             stop = "halt"
         elif cpu.state is CpuState.SHUTDOWN:
             stop = "shutdown"
-        mode, registers = engine.digest(cpu.index)
+        mode, registers = machine.engine.digest(cpu.index)
         self._observation.note_mode(cpu, mode)
-        self._end_slice(stop, registers)
-        machine.look("slice")
-
-    def _end_slice(self, stop: str, registers: str) -> None:
         # Most of all events are slices; so without the ways that take any event.
-        machine, trace = self._machine, self._machine.trace
-        time, executed = machine.time, machine.time - self._start
-        trace.append(Slice(trace.count, time, machine.current, self._budget, executed, stop, registers))
+        trace, time = machine.trace, machine.time
+        executed = time - self._start
+        trace.append(Slice(trace.count, time, cpu.index, self._budget, executed, stop, registers))
+        if onlookers:
+            machine.look("slice")
 
-    def _slice_over(self, registers: str) -> None:
-        """A slice is used up, and another as long has begun at once. The mode cannot have changed: see `_execute`."""
-        self._machine.time = self._start + self._budget
-        self._end_slice("budget", registers)
-        self._start = self._machine.time
+    def _slices_over(self, registers: list[str]) -> None:
+        """Slices are used up, and another as long has begun at once. The mode cannot have changed: see `_execute`."""
+        machine, trace, budget, time = self._machine, self._machine.trace, self._budget, self._start
+        for one in registers:
+            time += budget
+            trace.append(Slice(trace.count, time, machine.current, budget, budget, "budget", one))
+        machine.time = self._start = time
 
     def carry_out(self) -> None:
         """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""
@@ -137,7 +140,7 @@ class Turn:
                 before_iret=cpu.nmi_blocked and not any_instruction,
                 before_mode_change=not any_instruction,
                 more=more,
-                slice_over=self._slice_over,
+                slices_over=self._slices_over,
             )
         finally:
             self.running = False

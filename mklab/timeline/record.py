@@ -47,7 +47,7 @@ class Recorder:
         machine: the machine.
         every: when it looks; may be changed on the way, for a stretch that is worth each instruction.
         source: how changed pages are found.
-        stride, each_event: see :class:`mklab.machine.machine.Onlooker`.
+        stride, each_event: see :class:`mklab.machine.attached.Onlooker`.
     """
 
     def __init__(self, machine: Machine, every: str, most_bytes: int, source: str | None) -> None:

@@ -135,7 +135,7 @@ class Counted:
         watch: Watch | None = None,
         before_iret: bool = False,
         _more: int = 0,
-        _slice_over: Callable[[str], None] | None = None,
+        _slices_over: Callable[[list[str]], None] | None = None,
     ) -> Exit:
         """Let the CPU that the emulator holds execute up to ``budget`` instructions; see the engine's ``run``."""
         self._done, self._before_iret, self._instruction = 0, before_iret, None

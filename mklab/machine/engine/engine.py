@@ -166,7 +166,7 @@ class Engine(Contexts):
         before_iret: bool = False,
         before_mode_change: bool = True,
         more: int = 0,
-        slice_over: Callable[[str], None] | None = None,
+        slices_over: Callable[[list[str]], None] | None = None,
     ) -> Exit:
         """Let ``cpu`` execute up to ``budget`` instructions (at least one).
 
@@ -178,14 +178,14 @@ class Engine(Contexts):
             before_mode_change: whether to stop before a MOV to CR0 that does not fault.
             more: slices of ``budget`` instructions, too, that may follow where this one is used up. It may be that none
                 or not all of them are executed.
-            slice_over: told the digest of the registers at the end of each slice that was followed by another, before
+            slices_over: told the digests of the registers at the end of slices that were followed by another, before
                 anything else of this call is: what is returned is about the last one only.
         """
         self.enter(cpu)
         if self._stale:
             self._drop_stale()
         self._before_mode_change = before_mode_change
-        leave = self._counter.run(budget, watch, before_iret, more, slice_over)
+        leave = self._counter.run(budget, watch, before_iret, more, slices_over)
         if leave.reason != "exception":
             return leave
         code, software = self._layout.exception(self._save_scratch())

@@ -21,8 +21,8 @@ _CHUNK = 1 << 20
 """Instructions at a time: in between, Python sees signals. Milliseconds, or a tenth of a second where all is slow."""
 _TRANSLATIONS = 1000
 """So many blocks are translated at a time, for the same reason."""
-_SLICES = 64
-"""So many at most follow one another before Python hears of them."""
+_SLICES, _ROW = 64, 2 << 20
+"""So many slices, with so many instructions, follow one another at most before Python hears of them."""
 _INVALID_OPCODE = 6
 MOST_BREAKPOINTS = 16
 """As in hook.c."""
@@ -111,7 +111,7 @@ class Native:
         self._breakpoints: frozenset[int] = frozenset()
         self._reached: Callable[[int, int], None] = _nobody
         self._running = False
-        self._slice_over: Callable[[str], None] | None = None
+        self._slices_over: Callable[[list[str]], None] | None = None
         self._error: BaseException | None = None
 
     def note_device(self, start: int, size: int) -> None:
@@ -161,15 +161,15 @@ class Native:
         watch: Watch | None = None,
         before_iret: bool = False,
         more: int = 0,
-        slice_over: Callable[[str], None] | None = None,
+        slices_over: Callable[[list[str]], None] | None = None,
     ) -> Exit:
         """Let the CPU that the emulator holds execute up to ``budget`` instructions; see the engine's ``run``."""
         state, place, done = self._state, watch.place if watch else None, 0
         if self._asks or watch is not None or before_iret:
             self._ask(watch, before_iret)
         if more > 0:
-            state.slice, state.more = budget, min(more, _SLICES, max(0, _CHUNK // budget - 1))
-            self._slice_over = slice_over
+            state.slice, state.more = budget, min(more, _SLICES, _ROW // budget - 1 if budget <= _CHUNK else 0)
+            self._slices_over = slices_over
         try:
             while True:
                 chunk = min(budget - done, _CHUNK)
@@ -206,12 +206,12 @@ class Native:
                     return self._exit(done, why, result >> 8)
         finally:
             self._running = False
-            self._slice_over = None
+            self._slices_over = None
             state.asked = state.more = state.over = 0
 
     def catch_up(self) -> None:
         """From a callback, before all else: what is over is told, and the slice that runs now is the last in a row."""
-        if self._slice_over is not None:
+        if self._slices_over is not None:
             self._state.more = 0
             if self._state.over:
                 self._tell_of_slices()
@@ -219,9 +219,8 @@ class Native:
     def _tell_of_slices(self) -> None:
         state, over = self._state, self._state.over
         state.over, self._end = 0, state.slice
-        assert self._slice_over is not None
-        for registers, efer, rflags in END.iter_unpack(memoryview(self._ends)[: END.size * over]):
-            self._slice_over(digest_of(registers, efer, rflags))
+        assert self._slices_over is not None
+        self._slices_over([digest_of(*end) for end in END.iter_unpack(memoryview(self._ends)[: END.size * over])])
 
     def digest(self) -> tuple[str, str]:
         """``(mode, digest)`` of the registers that the emulator holds."""
