@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from mklab.errors import MklabError, require
-from mklab.machine import lapic
 from mklab.machine.acts import Acts, Observer
 from mklab.machine.attached import Onlooker, Timeline
 from mklab.machine.board import Board
@@ -107,6 +106,7 @@ class Machine(Acts):
         self.stopped: Stop | None = None
         self._interrupts = InterruptBus(self)
         self.board = Board(self, debug_exit)
+        self.apics = self.board.apics
         self.current = 0
         self.arguments: dict[str, Any] = {
             "cpus": cpus,
@@ -158,11 +158,6 @@ class Machine(Acts):
         return data.decode("ascii", "replace")
 
     @property
-    def apics(self) -> list[lapic.LocalApic]:
-        """The local APIC of each CPU."""
-        return self.board.apics
-
-    @property
     def now(self) -> int:
         """Virtual time, also while a CPU runs."""
         return self.time + (self.engine.executed if self._turn.running else 0)
@@ -174,8 +169,9 @@ class Machine(Acts):
 
     def emit(self, kind: Any, cpu: int | None, **values: Any) -> None:
         """Record an event now."""
-        self.trace.emit(kind, self.now, cpu, **values)
-        if self._turn.running and any(one.each_event for one in self.onlookers):
+        running = self._turn.running
+        self.trace.emit(kind, self.time + self.engine.executed if running else self.time, cpu, **values)
+        if running and self.onlookers and any(one.each_event for one in self.onlookers):
             self.pause()
 
     def look(self, why: str) -> None:

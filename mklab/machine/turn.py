@@ -126,9 +126,14 @@ class Turn:
             self._machine.stop_for_good("exit", cpu, why, code=value << 1 | 1)
 
     def _run(self, cpu: Cpu, budget: int, watch: Watch | None, more: int = 0, *, any_instruction: bool = False) -> Exit:
+        # Where an interrupt waits, EOI may let it in; and whoever looks on sees each of the machine's own accesses.
+        machine = self._machine
+        passes = not (machine.apics[cpu.index].irr or machine.onlookers or machine.memory.witness)
+        if machine.board.eoi_passes is not passes:
+            machine.board.eoi_passes = machine.engine.eoi_passes = passes
         self.running = True
         try:
-            leave = self._machine.engine.run(
+            leave = machine.engine.run(
                 cpu.index,
                 budget,
                 watch,
@@ -139,7 +144,7 @@ class Turn:
             )
         finally:
             self.running = False
-        self._machine.time += leave.executed
+        machine.time += leave.executed
         return leave
 
     def _execute(self, cpu: Cpu, budget: int, more: int) -> None:
@@ -212,7 +217,14 @@ class Turn:
         if cpu.state is CpuState.HALTED:
             cpu.state = CpuState.RUNNING
             self._machine.emit(Woken, cpu.index, vector=due)
-        self._deliver(cpu, self._machine.engine.registers(cpu.index), due, None, kind)
+        entered = self._machine.engine.enter_handler(cpu.index, due)
+        if entered is None:
+            self._deliver(cpu, self._machine.engine.registers(cpu.index), due, None, kind)
+            return
+        rip, handler = entered
+        self._machine.emit(Delivered, cpu.index, vector=due, source=kind, rip=rip, handler=handler)
+        if kind == "interrupt":
+            self._machine.observe("delivered", cpu.index, due, None)
 
     def enter_handler(self, cpu: Cpu) -> None:
         """Let ``cpu`` enter the handler of what :meth:`InterruptBus.deliverable` names, and execute nothing yet."""

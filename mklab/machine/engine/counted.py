@@ -61,6 +61,7 @@ class Counted:
     ) -> None:
         self._uc = uc
         self._handle = uc._uch
+        self.eoi_passes = False
         self._layout = layout
         self._intercept = intercept
         self._registers = registers

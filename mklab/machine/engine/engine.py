@@ -17,6 +17,7 @@ from mklab.machine.decode import LONGEST_INSTRUCTION, code_at
 from mklab.machine.engine.binding import CPUID_RESULT, VOID, add_hook, blob, flush_tlb, map_device, open_emulator
 from mklab.machine.engine.contexts import Contexts
 from mklab.machine.engine.counted import Counted
+from mklab.machine.engine.delivery import NativeDelivery
 from mklab.machine.engine.library import load
 from mklab.machine.engine.native import MOST_BREAKPOINTS, Native
 from mklab.machine.engine.probe import probe_context
@@ -54,8 +55,10 @@ class Engine(Contexts):
         before = uc.context_save()
         library = load()
         self._counter: Native | Counted
+        self._deliver: NativeDelivery | None = None
         if library is not None:
             self._counter = Native(uc, library, layout, self._intercept)
+            self._deliver = NativeDelivery(uc, library, layout, memory)
         else:
             self._counter = Counted(uc, layout, memory, self._intercept, self._running_registers)
         self._memory = memory
@@ -189,6 +192,16 @@ class Engine(Contexts):
         self._restore_scratch()
         return leave._replace(error=code, software=software)
 
+    def enter_handler(self, cpu: int, vector: int) -> tuple[int, int] | None:
+        """Let ``cpu`` enter its handler of an interrupt or NMI, where the native library can.
+
+        Returns:
+            RIP before, and the handler's address; None where :func:`mklab.machine.delivery.deliver` has to do it, to
+            the same effect, and nothing has been done.
+        """
+        self.enter(cpu)
+        return self._deliver(vector) if self._deliver is not None else None
+
     def digest(self, cpu: int) -> tuple[str, str]:
         """``(mode, digest)`` of the registers of ``cpu``."""
         self.enter(cpu)
@@ -198,6 +211,18 @@ class Engine(Contexts):
     def executed(self) -> int:
         """Instructions begun since :meth:`run` was entered or a slice has followed, the current one included."""
         return self._counter.executed
+
+    @property
+    def eoi_passes(self) -> bool:
+        """Whether nothing follows from a store to EOI but what the platform does at once: the CPU need not stop then.
+
+        A hint: counting is exact either way.
+        """
+        return self._counter.eoi_passes
+
+    @eoi_passes.setter
+    def eoi_passes(self, passes: bool) -> None:
+        self._counter.eoi_passes = passes
 
     @property
     def native(self) -> bool:

@@ -58,6 +58,7 @@ struct tb {
 enum { REG_RIP = 41, REG_EFLAGS = 25, REG_CR2 = 52, REG_DR6 = 72 };
 enum { ERR_FETCH_UNMAPPED = 8, ERR_INSN_INVALID = 10, ERR_FETCH_PROT = 14, PROT_EXEC = 4, MEM_WRITE_PROT = 22 };
 enum { DEBUG = 1, PAGE_FAULT = 14 };
+#define EOI 0xb0			/* in the page of the local APIC */
 
 /* Why run() returns; the same numbers are in native.py. 0: HLT, or an error of the engine's. */
 enum why { BUDGET = 1, ASKED, WATCH, INTERCEPT, EXCEPTION, BREATHE, FULL, LOST, /* not seen outside: */ PART, WRITE, AGAIN, ALONE, CLEAR };
@@ -114,6 +115,7 @@ struct state {
 	uint64_t page;
 	uint32_t mode;
 	int32_t watch_interrupt;	/* 1: stop behind a shadow; 2: and with IF set */
+	int32_t eoi_passes;		/* nothing follows from an EOI but what its callback does */
 	int32_t translations;		/* so many, then return to breathe */
 	int64_t slice;			/* instructions of one */
 	int32_t more;			/* slices that may follow the one that run() begins or goes on with */
@@ -557,8 +559,10 @@ EXPORT void on_interrupt(void *uc, uint32_t vector, struct state *s)
  * on the instruction now. */
 EXPORT int on_device(void *uc, uint32_t kind, uint64_t paddr, int size, int64_t value, struct state *s)
 {
-	(void)uc, (void)size, (void)value;
-	if ((s->tb && s->tb->icount == 1) || (kind != MEM_WRITE_PROT && paddr >> 12 == s->apic >> 12))
+	(void)uc, (void)value;
+	if (s->tb && s->tb->icount == 1)
+		return 1;
+	if (kind == MEM_WRITE_PROT ? s->eoi_passes && paddr == s->apic + EOI && size == 4 : paddr >> 12 == s->apic >> 12)
 		return 1;
 	/* What follows from it comes before the next instruction: let this one run alone. */
 	leave(s, WRITE);

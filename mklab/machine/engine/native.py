@@ -46,7 +46,7 @@ class _State(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("asked", "pass_one", "stop_iret", "watch_place")),
         ("page", ctypes.c_uint64),
         ("mode", ctypes.c_uint32),
-        *((name, ctypes.c_int32) for name in ("watch_interrupt", "translations")),
+        *((name, ctypes.c_int32) for name in ("watch_interrupt", "eoi_passes", "translations")),
         ("slice", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("more", "over", "why", "vector")),
         ("address", ctypes.c_uint64),
@@ -123,6 +123,15 @@ class Native:
         """Instructions begun since :meth:`run` was entered, the current one included."""
         left = self._left_now(self._at) if self._running else self._state.left
         return self._end - int(left)
+
+    @property
+    def eoi_passes(self) -> bool:
+        """See the engine's."""
+        return bool(self._state.eoi_passes)
+
+    @eoi_passes.setter
+    def eoi_passes(self, passes: bool) -> None:
+        self._state.eoi_passes = passes
 
     def stop(self) -> None:
         """Stop before the next instruction."""
