@@ -1,5 +1,6 @@
 """What does each kernel say? A terminal for each, with virtual times, and words to search for."""
 
+import textwrap
 from html import escape
 from typing import ClassVar
 
@@ -165,7 +166,7 @@ class _Terminal:
         most = max(8, int((width - self.times - 32) / _LETTER))
         rows: list[tuple[ConsoleLine, str, bool]] = []
         for one in newest:
-            parts = [one.text[at : at + most] for at in range(0, len(one.text), most)] or [""]
+            parts = textwrap.wrap(one.text, most, drop_whitespace=False) or [""]
             rows += [(one, part, number == 0) for number, part in enumerate(parts)]
         self.rows = rows[-2 * _DRAWN :]
         self.earlier = max(0, count - _DRAWN)

@@ -90,7 +90,7 @@ class _Panel:
         if self.known.trouble:
             content += cross(20, 20, alert, 5)
             left = 34
-        for line in wrap(f"e{self.number} {self.known.head}", self.width - left - 12, 13):
+        for line in wrap(f"e{self.number} {self.known.head}", self.width - left - 12, 16):  # bold letters are wider
             content += text(left, self.y, line, color, size=13, bold=True)
             self.y += 18
         for line in wrap(_status(self.view, self.number), self.width - 28, 11):

@@ -38,6 +38,8 @@ _CHANGE = 20
 _AT = 18
 """Where in its row a mark is drawn, and where in that of a message its arrows are, pixels from the top."""
 _STORE, _SENT = 12, 29
+_BOLD = 14
+"""What wrap() must take for the size of bold letters of 12 pixels, which are wider."""
 
 
 @dataclass
@@ -119,7 +121,7 @@ class _Diagram:
     def _line(self, row: Row) -> _Line:
         room = self.width - self.shown.words - 4
         cross_too = "\u00d7 " if row.trouble else ""
-        heads = wrap(f"{cross_too}e{row.entry.event} {self._route(row)}{row.head}", room, 12)
+        heads = wrap(f"{cross_too}e{row.entry.event} {self._route(row)}{row.head}", room, _BOLD)
         at = "" if self.shown.left > 8 else f"t={row.time:,}. "
         details = wrap(f"{at}{row.detail}", room, 11)
         least = _MESSAGE_ROW if row.entry.kind == "sent" and any(ipi.slot for ipi in row.ipis) else _ROW
