@@ -109,6 +109,8 @@ def _pattern(search: str) -> re.Pattern[str]:
 
 def _plain(words: str) -> str:
     """``words`` without control characters, which no page and no SVG may hold."""
+    if words.isprintable():
+        return words
     return "".join(one if one.isprintable() else " " if one == "\t" else "\ufffd" for one in words)
 
 

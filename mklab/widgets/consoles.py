@@ -14,7 +14,7 @@ __all__ = ["PICTURE", "Consoles"]
 
 _MOST_LINES = 400
 """Lines on the page, of all terminals together."""
-_LEAST_LINES = 40
+_LEAST_LINES = 20
 """Lines of each terminal, however many there are."""
 _MOST_FOUND = 50
 """Older lines that are shown, of each terminal, because what is searched for is in them."""
@@ -64,14 +64,18 @@ class Consoles:
         """A field for what is searched for, and terminals that scroll."""
         names = kernels(view)
         share = max(_LEAST_LINES, _MOST_LINES // len(names))
-        total = sum(len(Lines.of(view.film, name).hits(view.search, view.event)) for name in names)
-        told = f"{_times(total)}" if view.search else "Words are looked for in all lines, those not shown too."
+        hits = {name: Lines.of(view.film, name).hits(view.search, view.event) for name in names}
+        told = (
+            f"{_times(sum(map(len, hits.values())))}"
+            if view.search
+            else "Words are looked for in all lines, those not shown too."
+        )
         field = (
             '<label class="mk-search">Search <input type="search" data-act="search" data-on="input" '
             f'data-key="consoles-search" value="{escape(view.search)}"></label>'
             f'<span class="mk-hits" role="status">{told}</span>'
         )
-        terminals = "".join(_terminal(view, name, share) for name in names)
+        terminals = "".join(_terminal(view, name, share, hits[name]) for name in names)
         columns = max(1, min(len(names), (width + _GAP) // (_LEAST_WIDTH + _GAP)))
         style = f"grid-template-columns: repeat({columns}, minmax(0, 1fr))"
         return f'<div class="mk-searching">{field}</div><div class="mk-consoles" style="{style}">{terminals}</div>'
@@ -117,16 +121,19 @@ def _silence(view: View, kernel: str) -> str:
 # On a page
 
 
-def _terminal(view: View, kernel: str, share: int) -> str:
+def _terminal(view: View, kernel: str, share: int, hits: list[int]) -> str:
     lines = Lines.of(view.film, kernel)
     count = lines.count(view.event)
     first = max(0, count - share)
     owner = None if kernel == "nobody" else kernel
-    swatch = element("svg", hatched_box(1, 1, 14, 12, owner, LIVE, dashed=owner is None), width=16, height=14, aria_hidden="true")
-    hits = lines.hits(view.search, view.event)
+    swatch = element(
+        "svg", hatched_box(1, 1, 14, 12, owner, LIVE, dashed=owner is None), width=16, height=14, aria_hidden="true"
+    )
     found = f" <small>{_times(len(hits))}</small>" if view.search else ""
     older = [number for number in dict.fromkeys(hits) if number < first]
-    told = "".join(_line(view, one) for number in older[-_MOST_FOUND:] for one in lines.lines(number, number + 1, view.event))
+    told = "".join(
+        _line(view, one) for number in older[-_MOST_FOUND:] for one in lines.lines(number, number + 1, view.event)
+    )
     if first:
         shown = f", {len(older[-_MOST_FOUND:])} of {len(older)} with hits shown" if older else ""
         told += f'<p class="mk-cut">{first:,} earlier lines{shown}</p>'
@@ -137,7 +144,8 @@ def _terminal(view: View, kernel: str, share: int) -> str:
     return (
         f'<section class="mk-console" aria-label="console of {escape(kernel)}">'
         f"<h4>{swatch} {escape(kernel)} console{found}</h4>"
-        f'<div class="mk-lines" tabindex="0" data-key="console-{escape(kernel)}" role="log" aria-live="off"><div>{told}</div></div></section>'
+        f'<div class="mk-lines" tabindex="0" data-key="console-{escape(kernel)}" role="log" aria-live="off">'
+        f"<div>{told}</div></div></section>"
     )
 
 
@@ -176,7 +184,12 @@ class _Terminal:
         ink, muted = self.palette.role("ink"), self.palette.role("muted")
         owner = None if self.kernel == "nobody" else self.kernel
         frame = element(
-            "rect", x=x + 0.5, y=y + 0.5, width=self.width - 1, height=height - 1, fill=self.palette.role("panel"),
+            "rect",
+            x=x + 0.5,
+            y=y + 0.5,
+            width=self.width - 1,
+            height=height - 1,
+            fill=self.palette.role("panel"),
             stroke=self.palette.role("rule"),
         )
         content = frame + hatched_box(x + 10, y + 8, 14, 12, owner, self.palette, dashed=owner is None)
@@ -199,5 +212,7 @@ class _Terminal:
             content += text(at, baseline, f"{line.time:,}", muted, size=11, font_family=CODE, text_anchor="end")
         for begin, end in spans_of(self.view.search, words):
             # A bar below what was found: the width of the letters is known well enough for that.
-            content += path([(left + begin * 7.2, baseline + 3, left + end * 7.2, baseline + 3)], self.palette.role("focus"), 2.5)
-        return content + text(left, baseline, words, ink, font_family=CODE, **{"xml:space": "preserve"})
+            content += path(
+                [(left + begin * 7.2, baseline + 3, left + end * 7.2, baseline + 3)], self.palette.role("focus"), 2.5
+            )
+        return content + text(left, baseline, words, ink, font_family=CODE, style="white-space: pre")

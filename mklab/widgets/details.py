@@ -7,8 +7,8 @@ from mklab.widgets.event_words import told
 from mklab.widgets.memory_words import changes
 from mklab.widgets.palette import Palette
 from mklab.widgets.picture import Drawing, drawn
-from mklab.widgets.svg import CODE, element, path, text, width_of, wrap
 from mklab.widgets.sequence_marks import cross
+from mklab.widgets.svg import CODE, element, path, text, width_of, wrap
 from mklab.widgets.told import Fact, Told
 from mklab.widgets.view import View
 
@@ -102,7 +102,13 @@ class _Panel:
             content += self._fact(fact)
         height = self.y + 2
         frame = element(
-            "rect", x=1.5, y=1.5, width=self.width - 3, height=height - 3, rx=4, fill=self.palette.role("panel"),
+            "rect",
+            x=1.5,
+            y=1.5,
+            width=self.width - 3,
+            height=height - 3,
+            rx=4,
+            fill=self.palette.role("panel"),
             stroke=self.palette.role("focus" if self.number == self.view.selected else "rule"),
             stroke_width=2.5 if self.number == self.view.selected else 1,
         )
@@ -121,13 +127,19 @@ class _Panel:
             content += text(14, self.y + 15 * number, label, self.palette.role("muted"), size=11)
         for number, line in enumerate(lines):
             content += text(
-                14 + _LABELS, self.y + 16 * number, line, color, font_family=CODE if fact.code else None,
+                14 + _LABELS,
+                self.y + 16 * number,
+                line,
+                color,
+                font_family=CODE if fact.code else None,
                 text_decoration="underline" if leads else None,
             )
         self.y += max(15 * len(labels), 16 * len(lines)) + 4
         if not leads:
             return content
-        ground = element("rect", x=10, y=top - 13, width=self.width - 20, height=self.y - top, fill="none", pointer_events="all")
+        ground = element(
+            "rect", x=10, y=top - 13, width=self.width - 20, height=self.y - top, fill="none", pointer_events="all"
+        )
         said = f"{fact.label}: {fact.words}"
         return element("g", ground + content, data_event=fact.event, tabindex=0, role="button", aria_label=said)
 

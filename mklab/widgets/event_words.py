@@ -1,11 +1,10 @@
 """An event in words: what happened, why, and each of its fields decoded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from mklab import trace
-from mklab.recording import Ipi, Span
+from mklab.recording import Span
 from mklab.widgets import ipi_words
 from mklab.widgets.bits_words import EXCEPTIONS, apic_write, error_code
 from mklab.widgets.lanes import owner_at
@@ -69,8 +68,11 @@ def _input(_view: View, event: trace.Input) -> Told:
         "console_input": f"{event.args.get('kernel')} gets input on its console",
         "patch_registers": f"CPU {event.args.get('cpu')} gets registers from outside",
     }.get(event.name, f"act from outside: {event.name}")
-    return Told(what, "An act from outside: nothing in the machine made it. It is in the trace, so that a run repeats.",
-                facts=facts)
+    return Told(
+        what,
+        "An act from outside: nothing in the machine made it. It is in the trace, so that a run repeats.",
+        facts=facts,
+    )
 
 
 def _argument(name: str, value: Any) -> str:
@@ -95,31 +97,46 @@ def _slice(_view: View, event: trace.Slice) -> Told:
         Fact("executed", f"{event.executed:,} instructions"),
         Fact("registers", f"digest {event.registers}", code=True),
     ]
-    return Told(f"CPU {event.cpu} ran", f"The schedule let CPU {event.cpu} run; it stopped because "
-                f"{reasons.get(event.stop, event.stop)}.", facts=facts)
+    return Told(
+        f"CPU {event.cpu} ran",
+        f"The schedule let CPU {event.cpu} run; it stopped because {reasons.get(event.stop, event.stop)}.",
+        facts=facts,
+    )
 
 
 def _step(_view: View, event: trace.Step) -> Told:
-    facts = [Fact("function", event.function, code=True), Fact("source", source_of(event.function, event.step)),
-             Fact("step", event.step, code=True), Fact("detail", event.detail)]
+    facts = [
+        Fact("function", event.function, code=True),
+        Fact("source", source_of(event.function, event.step)),
+        Fact("step", event.step, code=True),
+        Fact("detail", event.detail),
+    ]
     return Told(f"{event.function}: {event.step}", why_of(event.function, event.step), facts=facts)
 
 
 def _printk(_view: View, event: trace.Printk) -> Told:
-    return Told(f"{event.kernel} logs a line", "printk, from process context.", facts=[Fact("text", event.text, code=True)])
+    return Told(
+        f"{event.kernel} logs a line", "printk, from process context.", facts=[Fact("text", event.text, code=True)]
+    )
 
 
 def _console_byte(_view: View, event: trace.ConsoleByte) -> Told:
     character = repr(chr(event.byte)) if event.byte < 127 else "not ASCII"
     who = event.kernel or "a CPU of nobody's"
-    return Told(f"{who} prints {character}", f"CPU {event.cpu} sent a byte to its serial port, the 16550 at 0x3F8.",
-                facts=[Fact("byte", f"{event.byte:#04x} {character}", code=True)])
+    return Told(
+        f"{who} prints {character}",
+        f"CPU {event.cpu} sent a byte to its serial port, the 16550 at 0x3F8.",
+        facts=[Fact("byte", f"{event.byte:#04x} {character}", code=True)],
+    )
 
 
 def _planned(_view: View, event: trace.Planned) -> Told:
     owner = event.owner or "nobody"
-    return Told(f"CPU {event.cpu} is planned for {owner}",
-                "A plan only. Whose the CPU is, is seen when it enters a kernel's memory.", facts=[Fact("plan", owner)])
+    return Told(
+        f"CPU {event.cpu} is planned for {owner}",
+        "A plan only. Whose the CPU is, is seen when it enters a kernel's memory.",
+        facts=[Fact("plan", owner)],
+    )
 
 
 def _owner(view: View, event: trace.OwnerChange) -> Told:
@@ -155,37 +172,57 @@ def _apic_write(view: View, event: trace.ApicWrite) -> Told:
         if isinstance(following, trace.IpiSent) and following.cpu == event.cpu and event.offset == 0x300:
             facts.append(Fact("so", f"e{following.seq}: an IPI is sent", event=following.seq))
             break
-    why = "Writing the low word of the ICR sends the IPI." if event.offset == 0x300 else (
-        "The high word only names the destination; the write of the low word sends." if event.offset == 0x310 else
-        f"CPU {event.cpu} stored into a register of its own local APIC; no other CPU can.")
+    why = (
+        "Writing the low word of the ICR sends the IPI."
+        if event.offset == 0x300
+        else (
+            "The high word only names the destination; the write of the low word sends."
+            if event.offset == 0x310
+            else f"CPU {event.cpu} stored into a register of its own local APIC; no other CPU can."
+        )
+    )
     return Told(f"CPU {event.cpu} writes {name}", why, facts=facts)
 
 
 def _timer(_view: View, event: trace.TimerExpired) -> Told:
     merged = " It was set already: two expiries, one interrupt." if event.merged else ""
-    return Told(f"the timer of CPU {event.cpu} expires",
-                f"The local APIC's timer sets IRR bit 0x{event.vector:X}.{merged}",
-                facts=[Fact("vector", f"0x{event.vector:X}")])
+    return Told(
+        f"the timer of CPU {event.cpu} expires",
+        f"The local APIC's timer sets IRR bit 0x{event.vector:X}.{merged}",
+        facts=[Fact("vector", f"0x{event.vector:X}")],
+    )
 
 
 def _delivered(_view: View, event: trace.Delivered) -> Told:
     """One that no IPI caused: an exception, or an interrupt of a timer."""
     name = EXCEPTIONS.get(event.vector, "") if event.source == "exception" else VECTORS.get(event.vector, "")
     called = f"0x{event.vector:X}{f' ({name})' if name else ''}"
-    facts = [Fact("vector", called), Fact("was about to execute", f"{event.rip:#x}", code=True),
-             Fact("handler", f"{event.handler:#x}", code=True)]
-    return Told(f"CPU {event.cpu} enters its handler of {event.source} {called}",
-                f"The gate of vector 0x{event.vector:X} in its IDT leads to {event.handler:#x}.", facts=facts)
+    facts = [
+        Fact("vector", called),
+        Fact("was about to execute", f"{event.rip:#x}", code=True),
+        Fact("handler", f"{event.handler:#x}", code=True),
+    ]
+    return Told(
+        f"CPU {event.cpu} enters its handler of {event.source} {called}",
+        f"The gate of vector 0x{event.vector:X} in its IDT leads to {event.handler:#x}.",
+        facts=facts,
+    )
 
 
 def _eoi(_view: View, event: trace.Eoi) -> Told:
     if event.vector is None:
         return Told(f"CPU {event.cpu} writes EOI", "Nothing was in service: it has no effect.")
-    return Told(f"CPU {event.cpu} writes EOI", f"ISR bit 0x{event.vector:X} is clear again: the handler said it is done.")
+    return Told(
+        f"CPU {event.cpu} writes EOI", f"ISR bit 0x{event.vector:X} is clear again: the handler said it is done."
+    )
 
 
 def _halted(_view: View, event: trace.Halted) -> Told:
-    why = "RFLAGS.IF is 1: any interrupt wakes it." if event.interruptible else "RFLAGS.IF is 0: only NMI and INIT wake it."
+    why = (
+        "RFLAGS.IF is 1: any interrupt wakes it."
+        if event.interruptible
+        else "RFLAGS.IF is 0: only NMI and INIT wake it."
+    )
     return Told(f"CPU {event.cpu} halts", f"It executed HLT. {why}")
 
 
@@ -207,9 +244,12 @@ def _fault(_view: View, event: trace.Fault) -> Told:
 
 def _absent(_view: View, event: trace.AbsentAccess) -> Told:
     way = "writes" if event.write else "reads"
-    return Told(f"CPU {event.cpu} {way} where nothing is",
-                f"At {event.address:#x} there is neither memory nor a device: reads give 0, writes vanish.", True,
-                [Fact("address", f"{event.address:#x}", code=True)])
+    return Told(
+        f"CPU {event.cpu} {way} where nothing is",
+        f"At {event.address:#x} there is neither memory nor a device: reads give 0, writes vanish.",
+        True,
+        [Fact("address", f"{event.address:#x}", code=True)],
+    )
 
 
 def _shutdown(_view: View, event: trace.Shutdown) -> Told:
@@ -217,7 +257,9 @@ def _shutdown(_view: View, event: trace.Shutdown) -> Told:
 
 
 def _reset(_view: View, event: trace.PlatformReset) -> Told:
-    return Told("the whole platform is reset", f"{event.why[:1].upper()}{event.why[1:]}. Every kernel goes with it.", True)
+    return Told(
+        "the whole platform is reset", f"{event.why[:1].upper()}{event.why[1:]}. Every kernel goes with it.", True
+    )
 
 
 def _init(_view: View, event: trace.Init) -> Told:
@@ -242,7 +284,9 @@ def _accepted(_view: View, event: trace.Accepted) -> Told:
 
 
 def _message(_view: View, event: trace.Message | trace.MessageTaken) -> Told:
-    return Told(f"slot at {event.slot:#x}", "What lay there when the interrupt came.", facts=ipi_words.slot_facts(event))
+    return Told(
+        f"slot at {event.slot:#x}", "What lay there when the interrupt came.", facts=ipi_words.slot_facts(event)
+    )
 
 
 _KINDS: dict[type[trace.Event], Callable[[View, Any], Told]] = {

@@ -74,6 +74,22 @@ class Flow:
         """How many IPIs have been sent after event number ``event``."""
         return bisect.bisect_right(self.recording.ipis, event, key=lambda ipi: ipi.sent.event)
 
+    def at(self, place: int, event: int) -> Ipi:
+        """The IPI at ``place`` as it stood after event number ``event``."""
+        ipi = self.recording.ipis[place]
+        stages = (
+            ipi.eoi,
+            ipi.taken,
+            ipi.overwritten,
+            ipi.delivered,
+            ipi.lost,
+            ipi.ignored,
+            ipi.accepted,
+            ipi.slot_seen,
+        )
+        # Most had come to their end long before: those need not be made anew.
+        return ipi if all(stage is None or stage.event <= event for stage in stages) else ipi.upto(event)
+
     def number(self, place: int) -> int:
         """How many messages were sent before the IPI at ``place``."""
         return bisect.bisect_left(self.messages, place)

@@ -104,25 +104,27 @@ def _icr(view: View, ipi: Ipi) -> list[Fact]:
 
 def _story(view: View, name: str, ipi: Ipi, *, named: bool) -> list[Fact]:
     sender = f"CPU {ipi.sender} ({owner_at(view.film, ipi.sender, ipi.sent.event) or 'nobody'})"
-    target = "no CPU"
+    target, apic_id = "no CPU", None
     if ipi.target is not None:
+        apic_id = view.film.recording.apic_ids[ipi.target]
         target = f"CPU {ipi.target} ({owner_at(view.film, ipi.target, ipi.sent.event) or 'nobody'})"
     facts = [Fact(f"{name}, from" if named else "from, to", f"{sender} to {target}")]
-    facts += slot_facts(ipi.slot, Flow.of(view.film), view, ipi) if ipi.slot else []
+    facts += slot_facts(ipi.slot, apic_id) if ipi.slot else []
     facts += _interrupt(view, ipi)
     if ipi.slot:
-        facts.append(_bytes(view, ipi))
+        facts.append(_bytes(ipi))
     return facts
 
 
 def slot_facts(
-    slot: Slot | trace.Message | trace.MessageTaken, flow: Flow | None = None, view: View | None = None, ipi: Ipi | None = None
+    slot: Slot | trace.Message | trace.MessageTaken,
+    number: int | None = None,
 ) -> list[Fact]:
-    """What lies in a slot of ``mk_shared_data``, a ``struct mk_ipi_data``."""
+    """What lies in a slot of ``mk_shared_data`` (its ``number``, where that is known), a ``struct mk_ipi_data``."""
     address = slot.address if isinstance(slot, Slot) else slot.slot
-    number = f"slot {view.film.recording.apic_ids[ipi.target]} " if view and ipi and ipi.target is not None else ""
+    where = "" if number is None else f"slot {number} "
     facts = [
-        Fact("message", f"type {slot.type}{_meaning(slot.type)}, {slot.size:,} B, {number}at {address:#x}"),
+        Fact("message", f"type {slot.type}{_meaning(slot.type)}, {slot.size:,} B, {where}at {address:#x}"),
         Fact("sender_cpu", f"{slot.sender}, as the sender says"),
     ]
     data = bytes.fromhex(slot.payload)
@@ -158,7 +160,9 @@ def _interrupt(view: View, ipi: Ipi) -> list[Fact]:
         words = f", {late:,} instructions later{f': {why}' if why else ''}" if late else ", at once"
         facts.append(Fact("delivered", f"e{ipi.delivered.event}{words}", event=ipi.delivered.event))
     elif ipi.lost:
-        facts.append(Fact("interrupt", f"LOST while pending, e{ipi.lost.event}: {ipi.why}", event=ipi.lost.event, trouble=True))
+        facts.append(
+            Fact("interrupt", f"LOST while pending, e{ipi.lost.event}: {ipi.why}", event=ipi.lost.event, trouble=True)
+        )
     else:
         why = messages.waits_for(view.film, ipi)
         facts.append(Fact("interrupt", f"pending{f': {why}' if why else ''}"))
@@ -167,7 +171,7 @@ def _interrupt(view: View, ipi: Ipi) -> list[Fact]:
     return facts
 
 
-def _bytes(view: View, ipi: Ipi) -> Fact:
+def _bytes(ipi: Ipi) -> Fact:
     """What became of the bytes, which are not the interrupt."""
     if is_torn(ipi) and ipi.read and ipi.taken:
         read = f"type {ipi.read.type}, {ipi.read.size:,} B, {messages.as_text(ipi.read.payload)}"

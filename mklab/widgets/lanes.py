@@ -84,7 +84,7 @@ def window(view: View, width: int) -> Window:
 
 
 def owner_at(film: Film, cpu: int, event: int) -> str | None:
-    """Whose ``cpu`` was after ``event``. (Unlike the recording's own, this takes any event for the last one.)"""
+    """Whose ``cpu`` was after event number ``event``."""
     spans = film.recording.spans[cpu]
     return spans[max(0, bisect.bisect_right(spans, event, key=lambda span: span.start.event) - 1)].owner
 

@@ -65,7 +65,7 @@ class _Fate(NamedTuple):
 def row(view: View, entry: Entry) -> Row:
     """``entry`` in words, as at the moment of ``view``."""
     flow = Flow.of(view.film)
-    ipis = [flow.recording.ipis[place].upto(view.event) for place in entry.places]
+    ipis = [flow.at(place, view.event) for place in entry.places]
     names = [name(flow, place) for place in entry.places]
     tell_one = {"sent": _sent, "delivered": _delivered, "eoi": _eoi, "lost": _lost}[entry.kind]
     head, detail, trouble = tell_one(view, entry, ipis, names)
@@ -110,7 +110,9 @@ def _sent(view: View, _entry: Entry, ipis: list[Ipi], names: list[str]) -> tuple
     if victims:
         # mk_shared_data has one slot for each CPU and nothing that says whether it is full.
         head += f"; {' and '.join(victims)} overwritten"
-        words.insert(0, f"One slot, no full flag: {cpus([first.sender])} stored before {' and '.join(victims)} was read.")
+        words.insert(
+            0, f"One slot, no full flag: {cpus([first.sender])} stored before {' and '.join(victims)} was read."
+        )
     if first.slot:
         slots = listed(sorted({_slot_number(view.film, ipi) for ipi in ipis}))
         words.insert(0, f"Slot{'s' if len(ipis) > 1 else ''} {slots}: type {first.slot.type}, {first.slot.size:,} B.")
@@ -143,7 +145,8 @@ def _sentence(fate: _Fate, ipis: list[Ipi]) -> str:
         case _Fate(why="bsp"):
             return f"{named} restarts at its reset vector, as the BSP; it belongs to nobody."
         case _Fate(why="init"):
-            return f"{named} {'go' if several else 'goes'} to wait-for-SIPI; {'they belong' if several else 'it belongs'} to nobody."
+            verbs = ("go", "they belong") if several else ("goes", "it belongs")
+            return f"{named} {verbs[0]} to wait-for-SIPI; {verbs[1]} to nobody."
         case _Fate(why="sipi"):
             return f"{named} {'start' if several else 'starts'} in real mode at {first.vector << 12:#x}."
         case _Fate(word="merged"):
@@ -178,7 +181,9 @@ def _delivered(view: View, entry: Entry, ipis: list[Ipi], names: list[str]) -> t
     accepted = min((ipi.accepted for ipi in ipis if ipi.accepted), default=last.delivered)
     if last.delivered.time > accepted.time:
         why = waits_for(view.film, ipis[0])
-        notes[0] = f"Pending for {last.delivered.time - accepted.time:,} instructions{f' ({why})' if why else ''}. {notes[0]}"
+        notes[0] = (
+            f"Pending for {last.delivered.time - accepted.time:,} instructions{f' ({why})' if why else ''}. {notes[0]}"
+        )
     trouble = False
     for ipi, called in zip(ipis, names, strict=True):
         if is_torn(ipi):
@@ -194,12 +199,12 @@ def _delivered(view: View, entry: Entry, ipis: list[Ipi], names: list[str]) -> t
     return head, " ".join(notes), trouble
 
 
-def _eoi(_view: View, entry: Entry, ipis: list[Ipi], names: list[str]) -> tuple[str, str, bool]:
+def _eoi(_view: View, _entry: Entry, ipis: list[Ipi], names: list[str]) -> tuple[str, str, bool]:
     vector = ipis[-1].vector
     return f"EOI for {_several(names)}", f"ISR bit 0x{vector:X} of {cpus([ipis[-1].target])} is clear again.", False
 
 
-def _lost(_view: View, entry: Entry, ipis: list[Ipi], names: list[str]) -> tuple[str, str, bool]:
+def _lost(_view: View, _entry: Entry, ipis: list[Ipi], names: list[str]) -> tuple[str, str, bool]:
     stay = " Its bytes stay in the slot, unread." if any(ipi.slot for ipi in ipis) else ""
     return f"{_several(names)} lost while pending", f"{_capital(ipis[-1].why)}.{stay}", True
 
@@ -264,7 +269,7 @@ def answer(view: View) -> str:
     newest = flow.messages[max(0, total - _MOST) : total]
     fates: dict[str, list[int]] = {}
     for place in newest:
-        fates.setdefault(_state(flow.recording.ipis[place].upto(view.event)), []).append(flow.number(place) + 1)
+        fates.setdefault(_state(flow.at(place, view.event)), []).append(flow.number(place) + 1)
     order = ("delivered", "merged", "on its way", "torn", "overwritten", "lost")
     told = "; ".join(f"{_names_or_count(fates[fate])} {fate}" for fate in order if fate in fates)
     if len(newest) == total:
@@ -311,7 +316,7 @@ def tell(view: View) -> str:
     first = max(0, sent - _MOST)
     lines = [f"{first:,} earlier ones are left out here."] if first else []
     for place in range(first, sent):
-        ipi = flow.recording.ipis[place].upto(view.event)
+        ipi = flow.at(place, view.event)
         route = f"CPU {ipi.sender} -> {cpus([ipi.target])}"
         size = f"type {ipi.slot.type}  {ipi.slot.size} B  " if ipi.slot else ""
         victims = _victims(view, [ipi])

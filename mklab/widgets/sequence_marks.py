@@ -123,7 +123,11 @@ def _sample(mark: str, x: float, y: float, palette: Palette) -> str:
         case "accepted" | "INIT" | "SIPI" | "merged" | "lost" | "ignored":
             dash = {"INIT": "7 4", "SIPI": "2 3"}.get(mark)
             dot = element("circle", cx=x + 4, cy=y, r=4, fill=ink)
-            return dot + shaft(x + 4, x + 26, y, dash, ink) + tip(mark, x + 34 - 6 * (mark in ("lost", "ignored")), y, 1, palette)
+            return (
+                dot
+                + shaft(x + 4, x + 26, y, dash, ink)
+                + tip(mark, x + 34 - 6 * (mark in ("lost", "ignored")), y, 1, palette)
+            )
         case "pending":
             return element("rect", x=middle - 4, y=y - 8, width=8, height=16, fill=palette.role("paper"), stroke=ink)
         case "delivered":

@@ -16,8 +16,8 @@ _SOURCES = {
     "work": "the lab's minikernel: guest code called from process context",
 }
 _WHY = {
-    "mailbox": "The trampoline reads entry and boot_params from its own page. All kicks share this one place: a slow CPU "
-    "reads the next one's values.",
+    "mailbox": "The trampoline reads entry and boot_params from its own page. All kicks share this one place: a slow "
+    "CPU reads the next one's values.",
     "warm_reset": "Old firmware looks here after an INIT: the BIOS would jump to the trampoline.",
     "init_assert": "INIT resets the CPU: it stops whatever it did and waits for a SIPI.",
     "init_deassert": "CPUs since the Pentium 4 ignore the de-assert; Linux sends it all the same.",
@@ -48,7 +48,13 @@ _WHY = {
 def source_of(function: str, step: str) -> str:
     """The file in which Linux has ``step`` of ``function``."""
     if function.startswith("multikernel_kexec") and step in (
-        "mailbox", "warm_reset", "init_assert", "init_deassert", "sipi_1", "sipi_2", "clear_status",
+        "mailbox",
+        "warm_reset",
+        "init_assert",
+        "init_deassert",
+        "sipi_1",
+        "sipi_2",
+        "clear_status",
     ):
         return _KICK
     return _SOURCES.get(function, "the lab's own")
