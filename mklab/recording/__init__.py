@@ -21,6 +21,7 @@ from mklab.recording.film import Film
 from mklab.recording.frame import Found, Frame, Node
 from mklab.recording.look import Line, Look
 from mklab.recording.recording import Recording
+from mklab.recording.translation import Level, Translation
 
 __all__ = [
     "MULTIKERNEL_VECTOR",
@@ -32,6 +33,7 @@ __all__ = [
     "Frame",
     "Incident",
     "Ipi",
+    "Level",
     "Line",
     "Look",
     "Moment",
@@ -40,5 +42,6 @@ __all__ = [
     "Recording",
     "Slot",
     "Span",
+    "Translation",
     "Write",
 ]

@@ -8,6 +8,7 @@ from mklab.recording.bits import Descriptor, descriptor, gate, names
 from mklab.recording.contents import Write
 from mklab.recording.description import Place
 from mklab.recording.look import Line, Look
+from mklab.recording.translation import Translation, translation
 from mklab.structs import Struct
 
 if TYPE_CHECKING:
@@ -124,6 +125,11 @@ class Frame:
         ]
 
     # Memory
+
+    def walk(self, cpu: int, linear: int) -> Translation:
+        """The way of a linear address through the page tables of ``cpu``, level by level, or what it ends in."""
+        registers = self.registers(cpu)
+        return translation(_Held(self), _Control(*(registers[name] for name in ("cr0", "cr3", "cr4", "efer"))), linear)
 
     def read(self, address: int, size: int) -> bytes | None:
         """``size`` bytes at a physical address; None where there is no RAM, or the recording does not hold them."""
@@ -278,6 +284,29 @@ class Frame:
 
 def _with(node: Node, why: str) -> Node:
     return Node(node.link, node.address, node.next, node.prev, node.fields, why)
+
+
+@dataclass(frozen=True)
+class _Control:
+    """The control registers that translate addresses."""
+
+    cr0: int
+    cr3: int
+    cr4: int
+    efer: int
+
+
+class _Held:
+    """The memory that a frame's recording holds."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def contains(self, paddr: int, size: int) -> bool:
+        return self._frame.read(paddr, size) is not None
+
+    def read(self, paddr: int, size: int) -> bytes:
+        return self._frame.read(paddr, size) or b""
 
 
 class _Bytes:

@@ -14,8 +14,8 @@ from mklab.machine.decode import code_at
 from mklab.machine.icr import Icr
 from mklab.machine.lapic import LocalApic
 from mklab.machine.memory import PhysicalMemory
-from mklab.machine.paging import PageWalk, walk
 from mklab.machine.registers import CR0, EFER, GPRS, Registers
+from mklab.paging import PageWalk, walk
 from mklab.recording import Line
 from mklab.timeline.disassembly import code_bits, disassembled
 
