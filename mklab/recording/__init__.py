@@ -21,6 +21,7 @@ from mklab.recording.film import Film
 from mklab.recording.frame import Found, Frame, Node
 from mklab.recording.look import Line, Look
 from mklab.recording.recording import Recording
+from mklab.recording.source import Source, SourceLine
 from mklab.recording.translation import Level, Translation
 
 __all__ = [
@@ -41,6 +42,8 @@ __all__ = [
     "Place",
     "Recording",
     "Slot",
+    "Source",
+    "SourceLine",
     "Span",
     "Translation",
     "Write",

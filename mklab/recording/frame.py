@@ -8,6 +8,7 @@ from mklab.recording.bits import Descriptor, descriptor, gate, names
 from mklab.recording.contents import Write
 from mklab.recording.description import Place
 from mklab.recording.look import Line, Look
+from mklab.recording.source import Source, SourceLine
 from mklab.recording.translation import Translation, translation
 from mklab.structs import Struct
 
@@ -104,6 +105,18 @@ class Frame:
         """The instructions that ``cpu`` executes next."""
         number = self._film.where[cpu].at(self.look.number).get("code")
         return [] if number is None else self._film.blocks[number]
+
+    def source(self, cpu: int) -> list[SourceLine | None]:
+        """For each of :meth:`code` the source line it was made from; None where that is not known."""
+        sources = {source.place: source for source in self._film.description.sources}
+        known = [(found, sources[found.place.name]) for found in self.places() if found.place.name in sources]
+        return [self._source(self.walk(cpu, line.linear).paddr, line, known) for line in self.code(cpu)]
+
+    def _source(self, paddr: int | None, line: Line, known: list[tuple[Found, Source]]) -> SourceLine | None:
+        for found, source in known:
+            if paddr is not None and found.address <= paddr < found.address + found.size:
+                return source.at(paddr - found.address, line.code)
+        return None
 
     def gates(self, cpu: int) -> list[tuple[str, bool]]:
         """What the highest pending interrupt of ``cpu`` must pass, in words, and whether it does. Empty: none waits.
