@@ -273,7 +273,8 @@ class Frame:
             return []
         long, entries, at = bool(registers["efer"] & 1 << 10), [], 0
         while at + 8 <= len(table):
-            system = long and any(table[at : at + 8]) and not table[at + 5] & 0x10
+            # Slot 0 is never read, and some keep data there.
+            system = long and at > 0 and any(table[at : at + 8]) and not table[at + 5] & 0x10
             size = 16 if system else 8
             entries.append((at, descriptor(table[at : at + size], long=long)))
             at += size
