@@ -8,6 +8,9 @@ from mklab.widgets.svg import element, text
 
 __all__ = ["draw", "tell"]
 
+_NO_WAY_ON = ("jmp", "ljmp", "ret", "lret", "iret", "sysret", "sysexit")
+"""How the mnemonics of instructions begin behind which code is not executed next."""
+
 _GUTTER = 44
 _SIDE_BY_SIDE = 560
 """Pixels from which on source lines stand beside the disassembly, not below it."""
@@ -15,7 +18,7 @@ _SIDE_BY_SIDE = 560
 
 def draw(step: Step, palette: Palette, width: int) -> Drawing:
     """The instructions as rows: address, disassembly, source line."""
-    rows = [*step.trail, *step.following]
+    rows = _rows(step)
     if not rows:
         words = "Which code it executes is not recorded: no memory is mapped where its RIP points."
         return titled("Code", "", Drawing(text(0, 12, words, palette.role("muted")), 16), palette, width)
@@ -25,7 +28,8 @@ def draw(step: Step, palette: Palette, width: int) -> Drawing:
     content, y = "", 0
     for number, row in enumerate(rows):
         label = "next" if number == len(step.trail) else "step" if number == len(step.trail) - 1 else ""
-        drawn = _row(row, label, address, split, palette, width)
+        again = number > 0 and row.source == rows[number - 1].source
+        drawn = _row(row, label, again, address, split, palette, width)
         content += element("g", drawn.content, transform=f"translate(0 {y})")
         y += drawn.height
     files = sorted({row.source.file for row in rows if row.source})
@@ -34,7 +38,19 @@ def draw(step: Step, palette: Palette, width: int) -> Drawing:
     )
 
 
-def _row(row: Instruction, label: str, address: float, split: float, palette: Palette, width: int) -> Drawing:
+def _rows(step: Step) -> list[Instruction]:
+    """What was executed, and what follows up to the first jump that is always taken."""
+    rows = list(step.trail)
+    for one in step.following:
+        rows.append(one)
+        if one.line.text.startswith(_NO_WAY_ON):
+            break
+    return rows
+
+
+def _row(
+    row: Instruction, label: str, again: bool, address: float, split: float, palette: Palette, width: int
+) -> Drawing:
     ink, muted = palette.role("ink"), palette.role("muted")
     content = code(_GUTTER, 16, f"{row.line.linear:#x}", muted)
     y = 16
@@ -47,7 +63,8 @@ def _row(row: Instruction, label: str, address: float, split: float, palette: Pa
         number = f"{row.source.number}"
         content += code(left, top, number, muted, size=11)
         inner = left + code_width("0000", 11)
-        for part in wrap_code(" ".join(row.source.text.split()), width - inner - 4, 11):
+        words = "the same line" if again else " ".join(row.source.text.split())
+        for part in wrap_code(words, width - inner - 4, 11):
             content += code(inner, top, part, ink if beside else muted, size=11)
             top += 15
         y = max(y, top)
@@ -64,7 +81,7 @@ def _row(row: Instruction, label: str, address: float, split: float, palette: Pa
 def tell(step: Step) -> str:
     """The same in words, a line for each instruction."""
     rows = []
-    for number, row in enumerate([*step.trail, *step.following]):
+    for number, row in enumerate(_rows(step)):
         label = "next" if number == len(step.trail) else "step" if number == len(step.trail) - 1 else ""
         source = f"{row.source.file}:{row.source.number}  {' '.join(row.source.text.split())}" if row.source else ""
         rows.append(f"{label:<5} {row.line.linear:#10x}  {row.line.text:<34} {source}".rstrip())

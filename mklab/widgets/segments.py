@@ -53,7 +53,8 @@ class _Entry:
                 "the CPU never reads it" if self.found.kind == "null" else "the CPU never reads it, whatever it holds"
             )
         if self.found.kind == "null":
-            return "empty"
+            kept = f"; {' '.join(self.users)} keeps what an earlier table held there" if self.users else ""
+            return f"empty{kept}"
         access = f", {self.found.access}" if self.found.access else ""
         present = "present" if self.found.present else "NOT PRESENT"
         return f"base {self.found.base:#x}, limit {self.found.limit:#x}, {present}, ring {self.found.dpl}{access}"
@@ -122,6 +123,8 @@ def _bits(frame: Frame, cpu: int, palette: Palette, width: int) -> Drawing:
     if data is None or (selector & ~7) + 7 > registers["gdtr.limit"]:
         return Drawing("", 0)
     value = int.from_bytes(data, "little")
+    if not value:
+        return Drawing("", 0)
     ink, muted = palette.role("ink"), palette.role("muted")
     title = f"Entry 0x{selector & ~7:02x}, at {base + (selector & ~7):#x}: 0x{value:016x}"
     content = code(0, 12, title, ink, size=11)

@@ -16,7 +16,7 @@ from mklab.widgets.words import NOT_LOOKED_AT, NOTHING_YET
 
 __all__ = ["PICTURE", "Stepper"]
 
-_MOST_CHANGES = 14
+_MOST_CHANGES = 12
 _TWO_COLUMNS = 900
 _GAP = 40
 
@@ -51,7 +51,7 @@ class Stepper:
         ]
         row = _milestones(milestones(step.after, step.before, step.span, step.earlier), palette, width)
         if not two:
-            return stacked([row, left[0], right[0], left[1], right[1], right[2]])
+            return stacked([row, *left, *right])
         sides = [stacked(left), stacked(right)]
         content = sides[0].content + element("g", sides[1].content, transform=f"translate({column + _GAP} 0)")
         return stacked([row, Drawing(content, max(side.height for side in sides))])
