@@ -95,10 +95,11 @@ class Layout:
         return sorted(around, key=lambda one: -one.size)
 
     def parts(self, start: int, end: int) -> list[Found]:
-        """The places that begin from ``start`` up to ``end`` and lie in no other one; shared ones once."""
+        """The places that touch memory from ``start`` up to ``end`` and lie in no other one; shared ones once."""
         parts: list[Found] = []
         for one in self.places:
-            if start <= one.address < end and not (parts and one.address < parts[-1].address + parts[-1].size):
+            touches = one.address < end and start < one.address + one.size
+            if touches and not (parts and one.address < parts[-1].address + parts[-1].size):
                 parts.append(one)
         return parts
 
