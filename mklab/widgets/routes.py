@@ -1,7 +1,7 @@
 """Cards in a grid, and arrows between them that never cross a card: they run in the gaps between columns and rows."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mklab.widgets.palette import Palette
 from mklab.widgets.svg import element
@@ -67,7 +67,8 @@ def grid(heights: list[int], arrows: list[Arrow], width: int) -> Grid:
 
 def _grid(heights: list[int], arrows: list[Arrow], width: int, columns: int) -> Grid:
     at = [divmod(number, columns) for number in range(len(heights))]
-    direct, routed = [], []
+    direct: list[Arrow] = []
+    routed: list[Arrow] = []
     for one in arrows:
         (row, column), (to_row, to_column) = at[one.source], at[one.target]
         beside = row == to_row and to_column == column + (1 if one.forward else -1)
