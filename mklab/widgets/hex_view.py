@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from mklab.recording import Found
 from mklab.widgets.kimage_list import images
-from mklab.widgets.memory import amount, stretch
+from mklab.widgets.memory import amount, stretch, whose
 from mklab.widgets.memory_state import MemoryState, nothing, state_of
 from mklab.widgets.palette import Palette
 from mklab.widgets.picture import Drawing, drawn
@@ -273,12 +273,12 @@ def named(state: MemoryState, address: int) -> tuple[str, list[Named]]:
             size = description.struct(one.place.struct).size
             index = (address - one.address) // size
             which = f"[{index}]" if one.place.count > 1 else ""
-            return f"{_owner(one)}{one.place.name}{which}", _named(state, one.place.struct, one.address + index * size)
+            return f"{_name(one)}{which}", _named(state, one.place.struct, one.address + index * size)
     return "", []
 
 
-def _owner(one: Found) -> str:
-    return f"{one.kernel}, " if one.kernel else ""
+def _name(one: Found) -> str:
+    return f"{whose(one.kernel)} {one.place.name}" if one.kernel else one.place.name
 
 
 def _named(state: MemoryState, struct_name: str, base: int) -> list[Named]:
@@ -335,7 +335,7 @@ def _fields(window: _Window, y: int, width: int, palette: Palette) -> tuple[str,
             return "", y
         place = around[-1]
         where = f"{stretch(place.address, place.address + place.size)}, {amount(place.size)}"
-        words = f"{_owner(place)}{place.place.name}: {where}; {place.place.role}, no struct is known."
+        words = f"{_name(place)}: {where}; {place.place.role}, no struct is known."
         content = ""
         for line in wrap(words, width - 20):
             content += text(10, y + 14, line, muted)

@@ -24,6 +24,8 @@ __all__ = ["PICTURE", "Kimages"]
 _MOST = 11
 """Nodes drawn beside the head; the twin has all."""
 _MOST_SEGMENTS = 3
+_EXACT = 1 << 53
+"""Numbers from here on are not exact in a browser; no memory has such an address."""
 _LINE = 18
 _HEADER = 26
 _KNOWN = ("start", "type", "nr_segments")
@@ -350,7 +352,10 @@ def _nowhere(value: int, words: str, x: int, y: int, width: int, height: int, pa
     content += text(x + 24, y + 17, f"{value:#x}", alert, size=11, bold=True, font_family=CODE)
     for number, line in enumerate(wrap(words, width - 16, 11)):
         content += text(x + 9, y + 34 + 15 * number, line, palette.role("ink"), size=11)
-    return element("g", content, data_address=value, tabindex=0, role="button", aria_label=f"{value:#x}: {words}")
+    label = f"{value:#x}: {words}"
+    if value >= _EXACT:
+        return element("g", content, aria_label=label)
+    return element("g", content, data_address=value, tabindex=0, role="button", aria_label=label)
 
 
 def _key(y: int, palette: Palette, width: int) -> tuple[str, int]:

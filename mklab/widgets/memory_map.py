@@ -43,7 +43,11 @@ class MemoryMap:
         told = [f"{named[0][0].upper()}{', '.join(named)[1:]}."]
         if state.overlaps:
             one, more = state.overlaps[0], len(state.overlaps) - 1
-            rest = f", and there {'are' if more > 1 else 'is'} {more} more" if more else ""
+            rest = (
+                f", and there {'are' if more > 1 else 'is'} {more} more overlap{'s' if more > 1 else ''}"
+                if more
+                else ""
+            )
             told.append(f"{one.one[0].upper()}{one.one[1:]} lies over {one.other} at {one.start:#x}{rest}.")
         if state.count:
             last = state.strays[-1]

@@ -103,9 +103,7 @@ def _grid(heights: list[int], arrows: list[Arrow], width: int, columns: int) -> 
         (x, y), (to_x, to_y) = places[one.source], places[one.target]
         start, end = (x + card, to_x) if one.forward else (x, to_x + card)
         level = y + one.leaves
-        drawn.append(
-            (replace(one), [(start, level), (end, level if one.leaves == one.arrives else to_y + one.arrives)])
-        )
+        drawn.append((one, [(start, level), (end, level if one.leaves == one.arrives else to_y + one.arrives)]))
     for one, (out, out_track, into, into_track, channel, track) in zip(routed, tracks, strict=True):
         (x, y), (to_x, to_y) = places[one.source], places[one.target]
         start, end = (x + card, to_x) if one.forward else (x, to_x + card)
