@@ -27,8 +27,9 @@ __all__ = ["PICTURE", "Apic"]
 _TWO_COLUMNS = 900
 _GAP = 40
 _EVENTS = 6
-_GATE = 64
-_GATE_WIDTH = 138
+_GATE = 56
+_GATE_WIDTH = 130
+_ARROW = 20
 
 
 class Apic:
@@ -48,12 +49,13 @@ class Apic:
         if not apic["irr"]:
             return f"Nothing waits: no bit of IRR is set on CPU {cpu}.{served}"
         vector = hex_vector(max(apic["irr"]))
-        held = why(view.frame, cpu)
-        if not held:
-            return f"{vector} waits for nothing: every gate is open, CPU {cpu} takes it before its next instruction."
+        since = in_service_since(view.film, cpu, view.event, max(apic["isr"])) if apic["isr"] else None
+        held = why(view.frame, cpu, since)
         others = len(apic["irr"]) - 1
         below = f" {others} more {'waits' if others == 1 else 'wait'} below it." if others else ""
-        return f"{vector} waits on CPU {cpu}: {held}{_since(view)}{below}"
+        if not held:
+            return f"Every gate is open to {vector}: CPU {cpu} takes it before its next instruction.{below}"
+        return f"{vector} waits on CPU {cpu}, because {held}{below}"
 
     def draw(self, view: View, palette: Palette, width: int) -> Drawing:
         """The gates, the classes, the registers and the last events, in one column or two."""
@@ -112,16 +114,6 @@ def _is(vectors: list[int]) -> str:
     return "is" if len(vectors) == 1 else "are"
 
 
-def _since(view: View) -> str:
-    """Since when the vector that holds the pending one back is in service."""
-    assert view.frame is not None
-    apic = _apic(view)
-    if not apic["isr"] or max(apic["isr"]) >> 4 != apic["ppr"] >> 4 or max(apic["irr"]) >> 4 > apic["ppr"] >> 4:
-        return ""
-    since = in_service_since(view.film, view.shown_cpu, view.event, max(apic["isr"]))
-    return f" {since.words} at e{since.event}, t={since.time:,}." if since else ""
-
-
 def _standing_of(view: View, cpu: int) -> str:
     """What a CPU's APIC holds, in a few words for the list of CPUs."""
     apic = view.frame.apic(cpu) if view.frame is not None else {}
@@ -141,11 +133,11 @@ def _gates(found: list[Gate], palette: Palette, width: int) -> Drawing:
     shut = next((number for number, gate in enumerate(found) if not gate.open), len(found))
     last = Gate("Delivery", "waits" if shut < len(found) else "before the next instruction", shut == len(found))
     every = [*found, last]
-    per_row = min(len(every), (width + 24) // (_GATE_WIDTH + 24))
-    box = (width - 24 * (per_row - 1)) / per_row
+    per_row = min(len(every), (width + _ARROW) // (_GATE_WIDTH + _ARROW))
+    box = (width - _ARROW * (per_row - 1)) / per_row
     content = ""
     for number, gate in enumerate(every):
-        x, y = (number % per_row) * (box + 24), number // per_row * (_GATE + 12)
+        x, y = (number % per_row) * (box + _ARROW), number // per_row * (_GATE + 12)
         first_shut, behind = number == shut and number < len(found), number > shut
         content += element(
             "rect",
@@ -174,9 +166,9 @@ def _gates(found: list[Gate], palette: Palette, width: int) -> Drawing:
             passed = gate.open and not behind
             color = ink if passed else palette.role("axis")
             content += path(
-                [(x + box + 2, middle, x + box + 16, middle)], color, 2, stroke_dasharray=None if passed else "2 3"
+                [(x + box + 2, middle, x + box + 11, middle)], color, 2, stroke_dasharray=None if passed else "2 3"
             )
-            head = f"M{x + box + 14:.1f} {middle - 5:.1f}l8 5l-8 5z"
+            head = f"M{x + box + 10:.1f} {middle - 5:.1f}l8 5l-8 5z"
             content += element("path", d=head, fill=color if passed else "none", stroke=color)
     rows = -(-len(every) // per_row)
     note = "every gate must be open; the first that is shut counts"

@@ -87,8 +87,11 @@ def gates(frame: Frame, cpu: int) -> list[Gate]:
     ]
 
 
-def why(frame: Frame, cpu: int) -> str:
-    """Why the highest pending interrupt of ``cpu`` is not delivered, and what would help; empty where nothing waits."""
+def why(frame: Frame, cpu: int, since: Happened | None) -> str:
+    """Why the highest pending interrupt of ``cpu`` is not delivered, and what would help; empty where nothing holds it.
+
+    ``since`` is when the highest vector in service came into service, where that is known.
+    """
     found = gates(frame, cpu)
     shut = next((number for number, gate in enumerate(found) if not gate.open), None)
     if shut is None:
@@ -100,7 +103,9 @@ def why(frame: Frame, cpu: int) -> str:
     if shut == 2:
         level = f"class {vector >> 4} is not above class {apic['ppr'] >> 4} of PPR"
         if served is not None and served >> 4 > apic["tpr"] >> 4:
-            return f"{level}: {hex_vector(served)} is still in service. An EOI, a store to {_eoi(apic)}, ends that."
+            begun = f" since e{since.event}, t={since.time:,}" if since else ""
+            end = f"No EOI has followed yet; one, a store to {_eoi(apic)}, lets it pass."
+            return f"{level}: {hex_vector(served)} is in service{begun}. {end}"
         return f"{level}, which TPR sets. A lower TPR (or CR8) lets it pass."
     if shut == 3:
         return "RFLAGS.IF is 0. STI, or a POPF or IRET that sets IF, lets it pass."

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mklab.widgets.apic_words import hex_vector
-from mklab.widgets.blocks import CHANGED, changed_bar, code, code_width, lines, plate, titled
+from mklab.widgets.blocks import code, code_width, lines, plate, titled
 from mklab.widgets.palette import Palette
 from mklab.widgets.picture import Drawing
 from mklab.widgets.svg import element, path, text
@@ -43,7 +43,7 @@ def draw(apic: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]], palett
         set_now = list(apic.get(key, ()))
         before = list(changed[key][0] or ()) if key in changed and changed[key][0] is not None else set_now
         content += _grid(key, x, cell, palette)
-        content += _marks(key, x, cell, set_now, before, palette)
+        content += _marks(x, cell, set_now, before, palette.role("paper" if key == "irr" else "ink"), palette)
         words = _named(set_now, before)
         named, rows = lines(x, _y(0) + _ROW + 16, words, 16 * cell, ink if set_now else muted, size=11, step=14)
         content += named
@@ -98,9 +98,9 @@ def _grid(key: str, x: float, cell: float, palette: Palette) -> str:
     return content + path([*rows, *columns], palette.role("rule"), 1)
 
 
-def _marks(key: str, x: float, cell: float, now: list[int], before: list[int], palette: Palette) -> str:
-    ink, paper = palette.role("ink"), palette.role("paper")
-    content, radius = "", min(cell, _ROW) / 2 - 0.5
+def _marks(x: float, cell: float, now: list[int], before: list[int], fill: str, palette: Palette) -> str:
+    """A circle for each vector that is set, dashed for one that no longer is; with its number where there is room."""
+    content, radius = "", min(cell, _ROW - 4) / 2 - 0.8
     occupied = sorted({*now, *before})
     for vector in occupied:
         left, top = x + (vector & 15) * cell, _y(vector >> 4)
@@ -108,23 +108,34 @@ def _marks(key: str, x: float, cell: float, now: list[int], before: list[int], p
         content += element(
             "circle",
             cx=left + cell / 2,
-            cy=top + _ROW / 2,
+            cy=top + _ROW / 2 - 1,
             r=radius,
-            fill=paper if gone or key == "irr" else ink,
-            stroke=palette.role("axis") if gone else ink,
+            fill=palette.role("paper") if gone else fill,
+            stroke=palette.role("axis" if gone else "ink"),
             stroke_width=1.2 if gone else 2,
             stroke_dasharray="2 2" if gone else None,
         )
         if not gone and vector not in before:
-            content += changed_bar(left - CHANGED, top + 1, _ROW - 2, palette)
-        row = [other & 15 for other in occupied if other >> 4 == vector >> 4]
-        if len(row) == 1:
-            words = hex_vector(vector)
-            room = code_width(words, 11) + 4
-            fits = left + cell + 4 + room <= x + 16 * cell
-            at = left + cell + 4 if fits else left - CHANGED - room
-            content += plate(at, top + 12, words, palette)
-            content += code(at, top + 12, words, palette.role("muted") if gone else ink, size=11, bold=not gone)
+            content += element("rect", x=left + 1, y=top + _ROW - 3, width=cell - 1, height=3, fill=palette.role("ink"))
+    for level in {vector >> 4 for vector in occupied}:
+        content += _labels(x, cell, [vector for vector in occupied if vector >> 4 == level], now, palette)
+    return content
+
+
+def _labels(x: float, cell: float, row: list[int], now: list[int], palette: Palette) -> str:
+    """The numbers of the vectors of one class, right or left of their circles, where that hides no other."""
+    content, free = "", x
+    for vector, following in zip(row, [*row[1:], None], strict=True):
+        left, room = x + (vector & 15) * cell, code_width(hex_vector(vector), 11) + 4
+        end = x + 16 * cell if following is None else x + (following & 15) * cell
+        right = left + cell + 3
+        at = right if right + room <= end else left - room if left - room >= free else None
+        if at is not None:
+            color = palette.role("ink" if vector in now else "muted")
+            y = _y(vector >> 4) + 12
+            content += plate(at, y, hex_vector(vector), palette)
+            content += code(at, y, hex_vector(vector), color, size=11, bold=vector in now)
+        free = right + room if at == right else left + cell
     return content
 
 
