@@ -15,7 +15,7 @@ __all__ = ["Gate", "Happened", "Register", "gates", "happened", "hex_vector", "i
 
 _LOOKED_BACK = 2000
 """Events that are looked through for those of one APIC."""
-_NAMES = ("Pending?", "Enabled?", "Class above PPR?", "Interrupts on?", "No shadow?", "CPU ready?")
+_NAMES = ("Pending?", "Enabled?", "Priority?", "Interrupts on?", "No shadow?", "CPU ready?")
 """What :meth:`mklab.recording.Frame.gates` asks, in its order."""
 _SHORTHANDS = {"self": "itself", "all": "every APIC", "all-but-self": "every APIC but itself"}
 _KINDS = {"init": "INIT", "nmi": "NMI", "smi": "SMI", "lowest": "lowest priority", "extint": "ExtINT"}
