@@ -44,7 +44,7 @@ class Stepper:
         linear, title = _walked(view, step)
         two = width >= _TWO_COLUMNS
         column = (width - _GAP) // 2 if two else width
-        left = [code_block.draw(step, palette, column), _changes(step, palette, column)]
+        left = [code_block.draw(view, step, palette, column), _changes(step, palette, column)]
         right = [
             _mode(step, palette, column),
             segments.draw(frame, cpu, palette, column),
@@ -77,7 +77,7 @@ class Stepper:
                 f"next: {coming}",
                 *(f"  {'has  ' if need.done else 'needs'} {need.words}" for need in wanted),
                 "",
-                code_block.tell(step),
+                code_block.tell(view, step),
                 "",
                 *(
                     f"CHANGED {one.name:<10} {one.old} -> {one.new}" + (f"  {one.note}" if one.note else "")
@@ -103,7 +103,7 @@ def _what(step: Step) -> str:
     if step.happened:
         return f"{cpu}: {means}"
     if step.executed is not None:
-        said = f"{cpu} executed {step.executed.line.text} at {step.executed.line.linear:#x}"
+        said = f"{cpu} executed {step.executed.text} at {step.executed.linear:#x}"
         return f"{said}: {means}" if means else f"{said}."
     if step.count:
         said = f"{cpu} executed {step.count:,} instructions up to t={step.time:,}"
