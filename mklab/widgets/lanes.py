@@ -1,0 +1,283 @@
+"""Lanes of CPUs over virtual time, as data: what the picture of ownership and its chart in JupyterLab both draw.
+
+However long a run is, a lane has few boxes: stretches too short to be seen apart are one box.
+"""
+
+import bisect
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from mklab.recording import Span
+from mklab.widgets.fates import Arrival, Fates, outlook
+from mklab.widgets.view import View
+
+__all__ = ["FOLD_ABOVE", "Box", "Lane", "Window", "end_of", "lanes", "standing", "state_of", "stretches", "ticks"]
+
+FOLD_ABOVE = 12
+"""So many CPUs have a lane each, and so many lanes are shown at once."""
+_SHORTEST = 4
+"""Pixels of the shortest box."""
+_SAMPLE = 16
+"""Spans that are looked at to tell what a box of many looks like."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The stretch of time that is drawn, and how wide.
+
+    Attributes:
+        start, end: instructions.
+        width: pixels.
+    """
+
+    start: float
+    end: float
+    width: float
+
+    @property
+    def per_pixel(self) -> float:
+        """Instructions in a pixel."""
+        return max(self.end - self.start, 1) / max(self.width, 1)
+
+    def x(self, time: float) -> float:
+        """Pixels from the left edge to ``time``."""
+        return (time - self.start) / self.per_pixel
+
+
+@dataclass(frozen=True)
+class Box:
+    """A stretch of a lane that looks alike.
+
+    Attributes:
+        left, right: from where to where it is drawn, in instructions; a short one is drawn longer than it lasts.
+        span: the span whose look it has: of several the look that lasted longest.
+        start, end: instructions.
+        count: how many spans it stands for.
+    """
+
+    left: float
+    right: float
+    span: Span
+    start: int
+    end: int
+    count: int = 1
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """What tells it from its neighbours."""
+        return _looks(self.span), self.count > 1
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The history of one CPU, or of neighbours that fared alike.
+
+    Attributes:
+        cpus: their indexes; the lane shows the first one's history.
+        name: ``CPU 2`` or ``CPU 4-63``.
+        now: how it stands at the moment.
+        past, later: boxes up to the moment, and what is recorded beyond it.
+        arrivals: INITs and SIPIs that reached it.
+    """
+
+    cpus: list[int]
+    name: str
+    now: Span
+    past: list[Box]
+    later: list[Box]
+    arrivals: list[Arrival]
+
+    @property
+    def has_trouble(self) -> bool:
+        """Whether it is shut down or breaks its plan."""
+        return self.now.against_plan or self.now.state == "shut down"
+
+    def plans(self) -> list[tuple[float, float, str]]:
+        """From where to where (as drawn) which owner was planned; the host's own CPUs that it owns are left out."""
+        found = []
+        for planned, run in groupby(self.past, key=lambda box: _plan_of(box.span)):
+            boxes = list(run)
+            if planned:
+                found.append((boxes[0].left, boxes[-1].right, planned))
+        return found
+
+    def broken_plans(self) -> list[tuple[float, float]]:
+        """From where to where (as drawn) the CPU belonged to another kernel than the one it was meant for."""
+        found = []
+        for broken, run in groupby(self.past, key=lambda box: box.span.against_plan):
+            boxes = list(run)
+            if broken:
+                found.append((boxes[0].left, boxes[-1].right))
+        return found
+
+
+def state_of(span: Span) -> str:
+    """The state in one word: the mode of a CPU that runs, else its state."""
+    return outlook(span)[1]
+
+
+def standing(span: Span) -> str:
+    """The state, and the plan where it is broken."""
+    return f"{state_of(span)}; planned: {span.planned}" if span.against_plan else state_of(span)
+
+
+def end_of(view: View) -> int:
+    """The last time (instructions) that is recorded; 1 where nothing is."""
+    looks = view.film.looks
+    return max(view.film.recording.time, looks[-1].time if looks else 0, 1)
+
+
+def lanes(view: View, window: Window) -> tuple[list[Lane], list[list[int]]]:
+    """The lanes that are shown, and the CPUs of each group of neighbours that is not.
+
+    Up to a dozen CPUs have a lane each. Of more, neighbours that stand alike and have looked alike in turn share one;
+    a CPU that is selected has its own. Where that makes more than a dozen, those with trouble and small groups come
+    first.
+    """
+    groups = _groups(view)
+    if len(groups) <= FOLD_ABOVE:
+        return [lane(view, group, window) for group in groups], []
+    own = _selected(view)
+    spans = view.film.recording.span_at
+
+    def rank(group: list[int]) -> tuple[bool, bool, int]:
+        now = spans(group[0], view.event)
+        return group[0] not in own, not (now.against_plan or now.state == "shut down"), len(group)
+
+    ranked = sorted(groups, key=rank)
+    first, rest = ranked[:FOLD_ABOVE], sorted(ranked[FOLD_ABOVE:])
+    return [lane(view, group, window) for group in first], rest
+
+
+def _groups(view: View) -> list[list[int]]:
+    cpus = range(len(view.film.recording.apic_ids))
+    if len(cpus) <= FOLD_ABOVE:
+        return [[cpu] for cpu in cpus]
+    fates, own = Fates.of(view.film), _selected(view)
+
+    def fate(cpu: int) -> tuple[object, ...]:
+        now = view.film.recording.span_at(cpu, view.event)
+        return (cpu if cpu in own else None, *_looks(now), *fates.outlooks(cpu, view.event))
+
+    return [list(group) for _, group in groupby(cpus, key=fate)]
+
+
+def _selected(view: View) -> set[int]:
+    """The CPUs that are selected, by themselves or with an event."""
+    chosen = {view.cpu}
+    if view.selected is not None:
+        chosen.add(view.film.events[view.selected].cpu)
+    return {cpu for cpu in chosen if cpu is not None}
+
+
+def lane(view: View, cpus: list[int], window: Window) -> Lane:
+    """The lane of ``cpus``, which fared alike."""
+    first, recording = cpus[0], view.film.recording
+    spans, now = recording.spans[first], recording.span_at(first, view.event)
+    here = bisect.bisect_right(spans, view.event, key=lambda span: span.start.event) - 1
+    middle, end = min(max(view.time, window.start), window.end), min(end_of(view), window.end)
+    shortest = _SHORTEST * window.per_pixel
+    past = stretches(spans, 0, here, window.start, middle, shortest)
+    later = stretches(spans, here, len(spans) - 1, middle, end, shortest)
+    name = f"CPU {first}" if len(cpus) == 1 else f"CPU {first}-{cpus[-1]}"
+    arrivals = Fates.of(view.film).arrivals(first, window.start, window.end, view.event)
+    return Lane(cpus, name, now, past, later, _apart(arrivals, 2 * shortest))
+
+
+def _apart(arrivals: list[Arrival], room: float) -> list[Arrival]:
+    """One INIT and one SIPI of those that are too close to be told apart."""
+    found: list[Arrival] = []
+    last: dict[bool, float] = {}
+    for one in arrivals:
+        if one.time - last.get(one.is_init, -room) >= room:
+            last[one.is_init] = one.time
+            found.append(one)
+    return found
+
+
+def stretches(spans: list[Span], first: int, last: int, start: float, end: float, shortest: float) -> list[Box]:
+    """What is drawn of ``spans[first]`` to ``spans[last]`` between ``start`` and ``end`` (instructions).
+
+    A span that took no time is not drawn. One shorter than ``shortest`` is drawn that long, together with those that
+    follow it within that time.
+    """
+    boxes: list[Box] = []
+    at = max(bisect.bisect_right(spans, start, first, last + 1, key=lambda span: span.start.time) - 1, first)
+    while at <= last and (begin := max(spans[at].start.time, start)) < end:
+        after = at + 1
+        if _end(spans, at, last, end) - begin < shortest:
+            reach = begin + shortest
+            after = bisect.bisect_right(spans, reach, at + 1, last + 1, key=lambda span: span.start.time)
+            # The last of them may go on for longer, and is then a box of its own.
+            if after - 1 > at and _end(spans, after - 1, last, end) - spans[after - 1].start.time >= shortest:
+                after -= 1
+        finish = _end(spans, after - 1, last, end)
+        if finish > begin:
+            span, count = _common(spans, at, after, begin, finish)
+            _append(boxes, Box(begin, finish, span, round(begin), round(finish), count), shortest)
+        at = after
+    if boxes and boxes[-1].right > end:
+        # There is no room behind the last one: it takes some of what is before it.
+        left = max(end - shortest, start)
+        boxes[-1] = replace(boxes[-1], left=min(boxes[-1].left, left), right=end)
+        if len(boxes) > 1:
+            boxes[-2] = replace(boxes[-2], right=min(boxes[-2].right, boxes[-1].left))
+    return boxes
+
+
+def _append(boxes: list[Box], box: Box, shortest: float) -> None:
+    """Draw ``box`` after ``boxes``, or make the last one longer where nothing tells them apart."""
+    left = max(box.left, boxes[-1].right) if boxes else box.left
+    box = replace(box, left=left, right=max(box.right, left + shortest))
+    if boxes and boxes[-1].alike == box.alike:
+        before = boxes.pop()
+        # What looked alike all along is one stretch, however many spans it took.
+        count = before.count + box.count if box.count > 1 else 1
+        box = replace(box, left=before.left, start=before.start, span=before.span, count=count)
+    boxes.append(box)
+
+
+def _end(spans: list[Span], at: int, last: int, end: float) -> float:
+    """When a span ends, if it does so before ``end``."""
+    own = spans[at].end
+    return end if at == last or own is None else min(own.time, end)
+
+
+def _common(spans: list[Span], first: int, after: int, start: float, end: float) -> tuple[Span, int]:
+    """Of ``spans[first]`` up to ``spans[after]`` a span of the look that lasted longest, and how many took time."""
+    if after - first == 1:
+        return spans[first], 1
+    step = max((after - first) // _SAMPLE, 1)
+    lasted: dict[tuple[object, ...], float] = defaultdict(float)
+    example: dict[tuple[object, ...], Span] = {}
+    count = 0
+    for at in range(first, after, step):
+        time = _end(spans, at, after - 1, end) - max(spans[at].start.time, start)
+        if time > 0:
+            count += 1
+            lasted[_looks(spans[at])] += time
+            example.setdefault(_looks(spans[at]), spans[at])
+    longest = max(lasted, key=lambda look: lasted[look], default=None)
+    if longest is None:
+        return spans[first], after - first
+    return example[longest], 1 if len(lasted) == 1 else count * step
+
+
+def _looks(span: Span) -> tuple[object, ...]:
+    """What is seen of a span."""
+    return (*outlook(span), span.planned)
+
+
+def _plan_of(span: Span) -> str | None:
+    return None if span.planned == span.owner == "host" else span.planned
+
+
+def ticks(start: float, end: float, about: float = 8) -> list[int]:
+    """Round times from ``start`` to ``end`` in steps of 1, 2 or 5 times a power of ten, at most ``about`` steps."""
+    power = 1
+    while True:
+        for step in (power, 2 * power, 5 * power):
+            if step * about >= end - start:
+                return list(range(-int(-start // step) * step, int(end) + 1, step))
+        power *= 10
