@@ -6,8 +6,8 @@ from typing import Any
 import capstone
 
 from mklab.machine.memory import PhysicalMemory
-from mklab.machine.paging import walk
 from mklab.machine.registers import Registers
+from mklab.paging import walk
 
 __all__ = ["LONGEST_INSTRUCTION", "code_at", "how_it_repeats"]
 

@@ -21,6 +21,8 @@ from mklab.recording.film import Film
 from mklab.recording.frame import Found, Frame, Node
 from mklab.recording.look import Line, Look
 from mklab.recording.recording import Recording
+from mklab.recording.source import Source, SourceLine
+from mklab.recording.translation import Level, Translation
 
 __all__ = [
     "MULTIKERNEL_VECTOR",
@@ -32,6 +34,7 @@ __all__ = [
     "Frame",
     "Incident",
     "Ipi",
+    "Level",
     "Line",
     "Look",
     "Moment",
@@ -39,6 +42,9 @@ __all__ = [
     "Place",
     "Recording",
     "Slot",
+    "Source",
+    "SourceLine",
     "Span",
+    "Translation",
     "Write",
 ]
