@@ -12,7 +12,20 @@ from mklab.recording import Span
 from mklab.widgets.fates import Arrival, Fates, outlook
 from mklab.widgets.view import View
 
-__all__ = ["FOLD_ABOVE", "Box", "Lane", "Window", "end_of", "lanes", "standing", "state_of", "stretches", "ticks"]
+__all__ = [
+    "FOLD_ABOVE",
+    "Box",
+    "Lane",
+    "Window",
+    "end_of",
+    "index_at",
+    "lane",
+    "lanes",
+    "standing",
+    "state_of",
+    "stretches",
+    "ticks",
+]
 
 FOLD_ABOVE = 12
 """So many CPUs have a lane each, and so many lanes are shown at once."""
@@ -174,15 +187,14 @@ def _selected(view: View) -> set[int]:
 def lane(view: View, cpus: list[int], window: Window) -> Lane:
     """The lane of ``cpus``, which fared alike."""
     first, recording = cpus[0], view.film.recording
-    spans, now = recording.spans[first], recording.span_at(first, view.event)
-    here = bisect.bisect_right(spans, view.event, key=lambda span: span.start.event) - 1
+    spans, here = recording.spans[first], index_at(recording.spans[first], view.event)
     middle, end = min(max(view.time, window.start), window.end), min(end_of(view), window.end)
     shortest = _SHORTEST * window.per_pixel
     past = stretches(spans, 0, here, window.start, middle, shortest)
     later = stretches(spans, here, len(spans) - 1, middle, end, shortest)
     name = f"CPU {first}" if len(cpus) == 1 else f"CPU {first}-{cpus[-1]}"
     arrivals = Fates.of(view.film).arrivals(first, window.start, window.end, view.event)
-    return Lane(cpus, name, now, past, later, _apart(arrivals, 2 * shortest))
+    return Lane(cpus, name, spans[here], past, later, _apart(arrivals, 2 * shortest))
 
 
 def _apart(arrivals: list[Arrival], room: float) -> list[Arrival]:
@@ -194,6 +206,11 @@ def _apart(arrivals: list[Arrival], room: float) -> list[Arrival]:
             last[one.is_init] = one.time
             found.append(one)
     return found
+
+
+def index_at(spans: list[Span], event: int) -> int:
+    """The place in ``spans`` of the one that lasted after event number ``event``."""
+    return bisect.bisect_right(spans, event, key=lambda span: span.start.event) - 1
 
 
 def stretches(spans: list[Span], first: int, last: int, start: float, end: float, shortest: float) -> list[Box]:

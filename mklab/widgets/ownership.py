@@ -9,7 +9,7 @@ from mklab.widgets.bands import draw_lanes
 from mklab.widgets.fates import Fates
 from mklab.widgets.forms import sides
 from mklab.widgets.grid import draw_grid
-from mklab.widgets.lanes import FOLD_ABOVE, Lane, Window, end_of, lane, lanes, state_of, stretches
+from mklab.widgets.lanes import FOLD_ABOVE, Lane, Window, end_of, index_at, lane, lanes, state_of, stretches
 from mklab.widgets.owner_key import draw_key
 from mklab.widgets.palette import LIVE, Palette
 from mklab.widgets.picture import Drawing, drawn
@@ -17,8 +17,11 @@ from mklab.widgets.svg import element, text, wrap
 from mklab.widgets.view import View
 from mklab.widgets.words import listed
 
-__all__ = ["PICTURE", "Ownership", "cpus_of", "more_lanes", "window_of"]
+__all__ = ["GRID", "LANES", "PICTURE", "Ownership", "cpus_of", "more_lanes", "window_of"]
 
+GRID = "Now: one cell a CPU, in order of its index"
+LANES = "Over time: neighbours that fared alike share a lane"
+"""What stands above the grid and above folded lanes."""
 _NAMED = 24
 """Groups that are named in the picture, lines of a lane's history in its twin, and incidents in it."""
 
@@ -52,9 +55,9 @@ class Ownership:
         content, top = "", 0
         if len(view.film.recording.apic_ids) > FOLD_ABOVE:
             cells, height = draw_grid(view, palette, width)
-            content = text(0, 12, "Now: one cell a CPU, in order of its index", muted)
+            content = text(0, 12, GRID, muted)
             content += element("g", cells, transform="translate(0 22)")
-            content += text(0, height + 42, "Over time: neighbours that fared alike share a lane", muted)
+            content += text(0, height + 42, LANES, muted)
             top = height + 52
         window = window_of(view, width)
         shown, rest = lanes(view, window)
@@ -171,8 +174,7 @@ def _history(view: View, one: Lane) -> list[str]:
     """Every span of a lane that took time; of very many the first and the last ones."""
     recording, first = view.film.recording, one.cpus[0]
     spans = recording.spans[first]
-    here = bisect.bisect_right(spans, view.event, key=lambda span: span.start.event) - 1
-    boxes = stretches(spans, 0, here, 0, view.time, 0)
+    boxes = stretches(spans, 0, index_at(spans, view.event), 0, view.time, 0)
     half = _NAMED // 2
     left_out = max(len(boxes) - 2 * half, 0)
     lines = []
