@@ -115,7 +115,7 @@ function render({ model, el }) {
     if (event.target.closest(WORDS) && key !== "Escape") return;
     if (key === "Enter" && el.contains(event.target) && !event.target.closest("button, summary") && chosen(event.target))
       event.preventDefault();
-    if (!model.get("keys").includes(key)) return;
+    if (!model.get("taken").includes(key)) return;
     event.preventDefault();
     if (event.repeat) sayMoved({ key });
     else model.send({ key });

@@ -20,7 +20,7 @@ class Canvas(anywidget.AnyWidget):
         act: called with what was done: ``{"event": 126}`` for an element that carries ``data-event``, likewise
             ``cpu``, ``address``, ``look``; ``{"act": name, "value": ...}`` for a control with ``data-act`` (of a form:
             what its fields hold, by their names); ``{"key": "s"}``.
-        keys: the keys that are told, as the DOM names them (letters: small).
+        taken: the keys that are told, as the DOM names them (letters: small).
         leads: whether they act in the whole dashboard, not in the canvas alone.
 
     Attributes:
@@ -28,7 +28,7 @@ class Canvas(anywidget.AnyWidget):
         width: pixels it has, as the browser says; 0 until it has said so.
         visible: whether it can be seen: on the page, in a tab that is shown.
         opened: the ``data-key`` of each ``details`` that is open.
-        keys, leads: as given.
+        taken, leads: as given.
     """
 
     _esm = (_FILES / "canvas.js").read_text(encoding="utf-8")
@@ -37,10 +37,10 @@ class Canvas(anywidget.AnyWidget):
     visible = traitlets.Bool(True).tag(sync=True)
     opened = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
-    keys = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    taken = traitlets.List(traitlets.Unicode()).tag(sync=True)
     leads = traitlets.Bool(False).tag(sync=True)
 
-    def __init__(self, act: Callable[[dict[str, Any]], None], keys: Sequence[str] = (), *, leads: bool = False) -> None:
-        super().__init__(keys=list(keys), leads=leads)
+    def __init__(self, act: Callable[[dict[str, Any]], None], taken: Sequence[str] = (), *, leads: bool = False) -> None:
+        super().__init__(taken=list(taken), leads=leads)
         self._act = act
         self.on_msg(lambda _widget, content, _buffers: self._act(content))

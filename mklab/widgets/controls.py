@@ -182,7 +182,7 @@ def _button(act: str, name: str, key: str = "", *, off: bool = False, hint: str 
     """A button; one that is off stays where the focus can be, and says so."""
     return element(
         "button",
-        escape(name) + (f" <kbd>{key}</kbd>" if key else ""),
+        escape(name) + (f' <kbd aria-hidden="true">{key}</kbd>' if key else ""),
         type="button",
         data_act=None if off else act,
         data_key=act,

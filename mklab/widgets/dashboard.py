@@ -8,9 +8,10 @@ import ipywidgets
 
 from mklab.widgets.canvas import Canvas
 from mklab.widgets.controls import Controls
+from mklab.widgets.palette import LIGHT
 from mklab.widgets.panel import Panel, style
 from mklab.widgets.parts import DEFAULT, PARTS, parts_named
-from mklab.widgets.picture import COLUMN, svg, twin
+from mklab.widgets.picture import svg, twin
 from mklab.widgets.stage import Stage
 from mklab.widgets.still import Lasting
 from mklab.widgets.svg import stacked
@@ -18,6 +19,8 @@ from mklab.widgets.svg import stacked
 __all__ = ["TITLE", "Dashboard"]
 
 TITLE = "Who owns what, what is moving, and why?"
+_STILL = 960
+"""Width of the picture on static pages, in pixels."""
 
 
 class Dashboard(Lasting):
@@ -99,7 +102,9 @@ class Dashboard(Lasting):
 
     def _svg(self) -> str:
         view = self.stage.view
-        return stacked(TITLE, [svg(PARTS[name].picture, view, width=2 * COLUMN) for name in self.shown])
+        pictures = [PARTS[name].picture for name in self.shown]
+        words = " ".join(one.answer(view) for one in pictures)
+        return stacked(TITLE, words, [svg(one, view, width=_STILL) for one in pictures], LIGHT)
 
     def _words(self) -> str:
         return "\n\n".join(twin(PARTS[name].picture, self.stage.view) for name in self.shown)

@@ -60,7 +60,7 @@ class OwnershipPanel(Panel):
             "span-none": lambda: self.stage.select(span=None),
         }
         super().__init__(PICTURE, driver)
-        self.canvas.keys = [*KEYS, "+", "-"]
+        self.canvas.taken = [*KEYS, "+", "-"]
         self.head.observe(lambda _change: self._seen(), "visible")
         self.chart.time.observe(lambda _change: self._moved(), ["min", "max"])
         self.chart.brush.observe(lambda change: None if change["new"] else self._brushed(), "brushing")

@@ -126,8 +126,9 @@ class Stage:
             _KEYS[said["key"]](self)
         elif said.get("act") == "search":
             self.select(search=str(said["value"]))
-        elif said.get("act") == "cpu":
-            self.select(cpu=int(said["value"]))
+        elif said.get("act") in ("cpu", "address"):
+            words = str(said["value"]).strip()
+            self.select(**{said["act"]: int(words, 0) if words else None})
         else:
             view = self.view
             if said.get("look", -1) >= 0:

@@ -5,6 +5,7 @@ import collections
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from mklab.errors import MklabError
 from mklab.widgets.condition import parse
 from mklab.widgets.driver import UNITS, Runner
 from mklab.widgets.view import View
@@ -57,8 +58,8 @@ class Steering:
             limit = driver.limit if isinstance(driver, Runner) else 0
             of = f" of {limit:,}" if limit > stands.time else ""
             return f"Running: {stands.time:,}{of} instructions, event {stands.event}. Interrupt: Esc"
-        words = f"Stopped at event {stands.event}" if stands.event >= 0 else "Stopped at power-on"
-        words += f": {self._why}." if self._why else "."
+        where = f"Stopped at event {stands.event}" if stands.event >= 0 else "Stopped at power-on"
+        words = f"{self._why}. {where}." if self.trouble else f"{where}: {self._why}." if self._why else f"{where}."
         return words if (view.event, view.look) == (stands.event, stands.look) else f"{words} Showing event {view.event}."
 
     # What is done
@@ -124,7 +125,7 @@ class Steering:
         try:
             act()
         except Exception as error:  # as above: it belongs in the status line
-            self._why, self.trouble = f"{name} failed: {error} ({type(error).__name__})", True
+            self._fail(name, error)
             self._stage.refresh()
 
     def set(self, name: str, value: str) -> None:
@@ -172,8 +173,12 @@ class Steering:
         except KeyboardInterrupt:
             self._why = "interrupted by you; Step and Run go on from here"
         except Exception as error:  # whatever it is, it belongs in the status line: the dashboard must go on
-            self._why, self.trouble = f"{name} failed: {error} ({type(error).__name__})", True
+            self._fail(name, error)
         return bool(self._why)
+
+    def _fail(self, name: str, error: Exception) -> None:
+        kind = "" if isinstance(error, ValueError | MklabError) else f" ({type(error).__name__})"
+        self._why, self.trouble = f"{name} failed: {error}{kind}", True
 
     def _seek(self) -> None:
         """Take the driver to the moment that is shown."""
