@@ -124,6 +124,15 @@ function render({ model, el }) {
     if (event.repeat) sayMoved({ key });
     else model.send({ key });
   }
+  // A group with one place in the order of Tab: Up and Down lead from part to part.
+  on(el, "keydown", (event) => {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    const group = step && event.target.closest("[data-arrows]");
+    if (!group) return;
+    const parts = [...group.querySelectorAll("[tabindex]")];
+    parts[parts.indexOf(event.target) + step]?.focus();
+    event.preventDefault();
+  });
   on(el, "keydown", press);
   on(document, "keydown", press);
 

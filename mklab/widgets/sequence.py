@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from mklab.recording import Ipi
 from mklab.widgets import messages
-from mklab.widgets.lanes import Lane, window
+from mklab.widgets.sequence_lanes import Lane, window
 from mklab.widgets.palette import Palette
 from mklab.widgets.picture import Drawing, drawn
 from mklab.widgets.sequence_ground import Ground, selects

@@ -4,7 +4,7 @@ import bisect
 from dataclasses import dataclass
 
 from mklab.widgets.flow import Flow
-from mklab.widgets.lanes import Lane, Window, owner_at
+from mklab.widgets.sequence_lanes import Lane, Window, owner_at
 from mklab.widgets.messages import Row
 from mklab.widgets.palette import Palette
 from mklab.widgets.svg import wrap
