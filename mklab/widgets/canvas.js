@@ -112,6 +112,10 @@ function render({ model, el }) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (!scope().contains(event.target)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (key === "Enter" && el.contains(event.target) && event.target.form) {
+      event.preventDefault();
+      event.target.form.requestSubmit();
+    }
     if (event.target.closest(WORDS) && key !== "Escape") return;
     if (key === "Enter" && el.contains(event.target) && !event.target.closest("button, summary") && chosen(event.target))
       event.preventDefault();

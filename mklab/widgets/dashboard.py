@@ -52,9 +52,12 @@ class Dashboard(Lasting):
         self.panels: dict[str, Panel] = {}
         self.controls = Controls(self.stage, export, TITLE)
         self._chooser = Canvas(self._act)
-        self._grid = ipywidgets.Box()
-        self._grid.add_class("mk-parts")
-        super().__init__([style(), self.controls, self._chooser, self._grid], self._svg, self._words, TITLE)
+        self._columns = {place: ipywidgets.Box() for place in ("top", "left", "right", "bottom")}
+        for place, column in self._columns.items():
+            column.add_class(f"mk-{place}")
+        grid = ipywidgets.Box(list(self._columns.values()))
+        grid.add_class("mk-parts")
+        super().__init__([style(), self.controls, self._chooser, grid], self._svg, self._words, TITLE)
         self.add_class("mklab")
         self.add_class("mk-dashboard")
         self.stage.add(self)
@@ -88,8 +91,10 @@ class Dashboard(Lasting):
         for name in self.shown:
             if name not in self.panels:
                 self.panels[name] = PARTS[name].panel(self.stage)
-                self.panels[name].add_class("mk-wide" if PARTS[name].wide else "mk-part")
-        self._grid.children = [self.panels[name] for name in self.shown]
+                # On a narrow page the order is that of the parts; on a wide one each column has its own.
+                self.panels[name].layout.order = str(list(PARTS).index(name))
+        for place, column in self._columns.items():
+            column.children = [self.panels[name] for name in self.shown if PARTS[name].place == place]
         toggles = "".join(
             f'<button type="button" data-act="part" data-value="{name}" data-key="part-{name}" '
             f'aria-pressed="{str(name in self.shown).lower()}">{escape(part.title)}</button>'

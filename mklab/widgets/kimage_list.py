@@ -203,7 +203,7 @@ class _Graph:
         if not value:
             return "NULL"
         words = self._layout.words(value)
-        return words if words.startswith("no") else f"in memory of {words}: no kimage"
+        return "no memory is there" if words == "no memory" else f"in {words}, where no kimage is"
 
 
 def _u64(frame: Frame, address: int) -> int | None:

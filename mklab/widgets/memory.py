@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mklab.recording import Description, Found, Frame
 
-__all__ = ["Layout", "Region", "amount", "stretch"]
+__all__ = ["Layout", "Region", "amount", "stretch", "whose"]
 
 _BOOT_INFO = "mk_boot_info"
 _POINTER = 8
@@ -113,12 +113,12 @@ class Layout:
         ]
 
     def words(self, address: int) -> str:
-        """Where ``address`` is, in words: ``host, stacks``, ``kernel 1``, ``nobody's memory``, ``no memory``."""
+        """Where ``address`` is, in words: ``the host's stacks``, ``kernel 1's memory``, ``no memory``."""
         region, around = self.region_at(address), self.places_at(address)
-        what = f", {around[-1].place.name}" if around else ""
+        what = around[-1].place.name if around else "memory"
         if region is None:
-            return around[-1].place.name if around else "no memory"
-        return f"{region.owner or 'nobody'}{what}" if region.owner or what else "nobody's memory"
+            return f"the {what}" if around else "no memory"
+        return f"{whose(region.owner)} {what}"
 
 
 def _painted(ram: Sequence[tuple[int, int]], claims: Sequence[tuple[int, int, str]]) -> Iterator[Region]:
@@ -136,6 +136,11 @@ def _painted(ram: Sequence[tuple[int, int]], claims: Sequence[tuple[int, int, st
             if number + 1 == len(owners) or owners[number + 1] != owner:
                 yield Region(begun, cuts[number + 1], owner)
                 begun = cuts[number + 1]
+
+
+def whose(owner: str | None) -> str:
+    """``the host's``, ``kernel 1's``, ``nobody's``."""
+    return "the host's" if owner == "host" else f"{owner or 'nobody'}'s"
 
 
 def amount(size: int) -> str:

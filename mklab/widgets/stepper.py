@@ -19,6 +19,7 @@ __all__ = ["PICTURE", "Stepper"]
 _MOST_CHANGES = 12
 _TWO_COLUMNS = 900
 _GAP = 40
+_LADDER = 244
 
 
 class Stepper:
@@ -43,7 +44,7 @@ class Stepper:
         linear, title = _walked(view, step)
         two = width >= _TWO_COLUMNS
         column = (width - _GAP) // 2 if two else width
-        left = [code_block.draw(step, palette, column), _changes(step, palette, column)]
+        left = [code_block.draw(view, step, palette, column), _changes(step, palette, column)]
         right = [
             _mode(step, palette, column),
             segments.draw(frame, cpu, palette, column),
@@ -76,7 +77,7 @@ class Stepper:
                 f"next: {coming}",
                 *(f"  {'has  ' if need.done else 'needs'} {need.words}" for need in wanted),
                 "",
-                code_block.tell(step),
+                code_block.tell(view, step),
                 "",
                 *(
                     f"CHANGED {one.name:<10} {one.old} -> {one.new}" + (f"  {one.note}" if one.note else "")
@@ -102,7 +103,7 @@ def _what(step: Step) -> str:
     if step.happened:
         return f"{cpu}: {means}"
     if step.executed is not None:
-        said = f"{cpu} executed {step.executed.line.text} at {step.executed.line.linear:#x}"
+        said = f"{cpu} executed {step.executed.text} at {step.executed.linear:#x}"
         return f"{said}: {means}" if means else f"{said}."
     if step.count:
         said = f"{cpu} executed {step.count:,} instructions up to t={step.time:,}"
@@ -141,7 +142,7 @@ def _address_choice(view: View) -> str:
     return (
         '<label class="mk-choice">Page walk of linear address '
         f'<input data-act="address" data-on="change" data-key="stepper-address" value="{escape(shown)}" '
-        'placeholder="next instruction" pattern="(0[xX])?[0-9a-fA-F]{1,16}" size="18" '
+        'placeholder="next instruction" pattern="0[xX][0-9a-fA-F]{1,16}" size="18" '
         'title="hexadecimal, such as 0x2000000; empty: the next instruction"></label>'
     )
 
@@ -191,10 +192,10 @@ def _milestones(way: list[Milestone], palette: Palette, width: int) -> Drawing:
 
 def _mode(step: Step, palette: Palette, width: int) -> Drawing:
     """The ladder of modes, the bits that decide, and what the next mode needs."""
-    ladder = _ladder(step, palette, 212)
-    right = width - 212 - 24
+    ladder = _ladder(step, palette, _LADDER)
+    right = width - _LADDER - 24
     bits = _bits(step, palette, right)
-    tops = ladder.content + element("g", bits.content, transform="translate(236 0)")
+    tops = ladder.content + element("g", bits.content, transform=f"translate({_LADDER + 24} 0)")
     both = Drawing(tops, max(ladder.height, bits.height))
     coming, wanted = needs(step.after, step.span)
     ink, muted = palette.role("ink"), palette.role("muted")
@@ -233,7 +234,7 @@ def _ladder(step: Step, palette: Palette, width: int) -> Drawing:
             stroke=ink if reached else palette.role("axis"),
             stroke_dasharray=None if reached else "4 3",
         )
-        title = f"{name}, {mode.code}-bit code" if here and name in ("protected", "compatibility") else name
+        title = f"{name}, {mode.code}-bit" if here and name in ("protected", "compatibility") else name
         content += text(9, y + 16, title, paper if here else ink, bold=True)
         content += text(9, y + 30, condition, paper if here else muted, size=11)
         if here:
