@@ -228,9 +228,9 @@ def crowd(cpus: int) -> Film:
             (Sipi, {"from_cpu": None, "vector": 0x96}),
             (ModeChange, {"mode": "long"}),
             (OwnerChange, {"owner": "kernel 1", "planned": planned, "address": 0x2000000}),
-            *([(Halted, {"interruptible": True})] if cpu % 3 == 0 else []),
+            (Halted, {"interruptible": True}),
         ]
-        for kind, values in acts:
+        for kind, values in acts if cpu % 3 == 0 else acts[:-1]:
             film.extend([kind(seq, 10 * seq, cpu, **values)])
             seq += 1
     return film
