@@ -2,37 +2,37 @@
 
 from collections.abc import Sequence
 
-from mklab.widgets.forms import WIDE, Form, Measures, arrival_words, below, form_of, measures, selected_place
+from mklab.widgets.forms import WIDE, Form, Measures, arrival_words, form_of, measures, selected_place, standing
 from mklab.widgets.lanes import Box, Lane, Window, end_of, state_of, ticks
 from mklab.widgets.palette import Palette
 from mklab.widgets.svg import CODE, Segment, element, hatched_box, path, text, width_of
 from mklab.widgets.view import View
 
-__all__ = ["AXIS", "HEAD", "draw_lanes", "draw_names", "draw_standings"]
+__all__ = ["AXIS", "GAP", "HEAD", "draw_lanes", "draw_names", "draw_standings"]
 
 HEAD = 16
 """Pixels above the lanes, for the head of the moment's marker."""
 AXIS = 46
 """Pixels below the lanes, for the axis."""
-_GAP = 6
+GAP = 6
 """Pixels between the lanes and the axis."""
 
 
 def draw_lanes(view: View, lanes: Sequence[Lane], window: Window, palette: Palette) -> tuple[str, int]:
     """``lanes`` between their names and how they stand, the moment and the axis; and the height in pixels."""
     size = measures(lanes, view.film)
-    bottom = HEAD + size.lane * len(lanes) + _GAP
+    bottom = HEAD + size.lane * len(lanes) + GAP
     content = ""
     for number, lane in enumerate(lanes):
         y = HEAD + number * size.lane + size.top
         middle = y + size.band / 2
         inside = element("g", _draw_lane(view, lane, palette, size, y, window), transform=f"translate({size.names} 0)")
-        now = _draw_standing(lane, palette, size.names + window.width + 16, middle)
+        now = _draw_standing(lane, size, palette, size.names + window.width + 16, middle)
         content += element("g", _draw_name(view, lane, palette, size, middle) + inside + now, data_arrows=1)
     around = _axis(window, palette, bottom) + _draw_moment(view, palette, window, bottom)
     if view.span:
         around += _draw_span(view.span, palette, window, bottom)
-    return content + element("g", around, transform=f"translate({size.names} 0)"), bottom - _GAP + AXIS
+    return content + element("g", around, transform=f"translate({size.names} 0)"), bottom - GAP + AXIS
 
 
 def draw_names(view: View, lanes: Sequence[Lane], palette: Palette) -> str:
@@ -44,7 +44,7 @@ def draw_names(view: View, lanes: Sequence[Lane], palette: Palette) -> str:
 def draw_standings(view: View, lanes: Sequence[Lane], palette: Palette) -> str:
     """How each CPU stands, alone, each where its lane is."""
     size = measures(lanes, view.film)
-    return "".join(_draw_standing(lane, palette, 8, _middle(at, size)) for at, lane in enumerate(lanes))
+    return "".join(_draw_standing(lane, size, palette, 8, _middle(at, size)) for at, lane in enumerate(lanes))
 
 
 def _middle(number: int, size: Measures) -> float:
@@ -85,22 +85,25 @@ def _draw_name(view: View, lane: Lane, palette: Palette, size: Measures, middle:
         content += _outline(1.5, middle - 16, size.names - 10, 34, palette.role("focus"), 2.5, rx=2)
     # Text has no area to click between its letters.
     area = element("rect", y=middle - 15, width=size.names - 8, height=30, fill="transparent")
-    label = f"{lane.name}: {lane.now.owner or 'nobody'}, {', '.join(below(lane))}"
+    label = f"{lane.name}: {', '.join(standing(lane, size))}"
     return _selectable(area + content, label, cpu=first, tabindex=0)
 
 
-def _draw_standing(lane: Lane, palette: Palette, x: float, middle: float) -> str:
-    owner, words = lane.now.owner, below(lane)
-    y = middle - 1 - 6 * (len(words) - 1)
+def _draw_standing(lane: Lane, size: Measures, palette: Palette, x: float, middle: float) -> str:
+    owner, (first, *more) = lane.now.owner, standing(lane, size)
+    y = middle - 1 - 6 * (len(more) - 1)
     content = hatched_box(x, y - 10, 11, 11, owner, palette, dashed=owner is None)
-    content += text(x + 18, y, owner or "nobody", palette.role("ink"), size=12, bold=True)
-    content += text(x + 18, y + 13, words[0], palette.role("muted"), size=11)
-    return content + "".join(text(x, y + 26, plan, palette.role("alert"), size=11) for plan in words[1:])
+    content += text(x + 18, y, first, palette.role("ink"), size=12, bold=True)
+    for line in more:
+        y += 13
+        broken = lane.now.against_plan and line is more[-1]
+        content += text(x if broken else x + 18, y, line, palette.role("alert" if broken else "muted"), size=11)
+    return content
 
 
 def _spoken(lane: Lane, box: Box) -> str:
     """A box in words."""
-    many = f"mostly {state_of(box.span)}, {box.count:,} short stretches" if box.count > 1 else state_of(box.span)
+    many = f"{state_of(box.span)} and more, {box.count:,} short stretches" if box.count > 1 else state_of(box.span)
     plan = f", planned for {box.span.planned}" if box.span.planned and box.span.planned != box.span.owner else ""
     return f"{lane.name}: {box.span.owner or 'nobody'}, {many}{plan}, t={box.start:,} to {box.end:,}"
 

@@ -13,12 +13,12 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
-from mklab.widgets.bands import AXIS, HEAD
+from mklab.widgets.bands import AXIS, GAP, HEAD
 from mklab.widgets.fates import Arrival
 from mklab.widgets.forms import WIDE, Measures, arrival_words, form_of, measures, selected_place
 from mklab.widgets.lanes import Lane, Window, ticks
 from mklab.widgets.palette import LIVE
-from mklab.widgets.svg import Segment
+from mklab.widgets.svg import Segment, width_of
 from mklab.widgets.view import View
 
 __all__ = ["EDGE", "Chart"]
@@ -26,7 +26,7 @@ __all__ = ["EDGE", "Chart"]
 EDGE = 8
 """Pixels left and right of the lanes, for half a number of the axis."""
 _INSET = 2.5  # bqplot keeps half the widest line and a pixel free at the edges of a scale
-_GAP = (float("nan"), float("nan"))
+_BREAK = (float("nan"), float("nan"))
 
 Points = list[tuple[float, float]]
 Words = tuple[float, float, str]
@@ -89,7 +89,9 @@ class _Drawing:
     def lines(self, layer: str, segments: Sequence[Segment], color: str) -> None:
         """Add segments as one curve."""
         if segments:
-            points = [point for x1, y1, x2, y2 in segments for point in (self.point(x1, y1), self.point(x2, y2), _GAP)]
+            points = [
+                point for x1, y1, x2, y2 in segments for point in (self.point(x1, y1), self.point(x2, y2), _BREAK)
+            ]
             self._add(layer, points, color, "transparent")
 
     def box(self, layer: str, x: float, y: float, width: float, height: float, line: str, fill: str) -> None:
@@ -157,7 +159,7 @@ class Chart:
             scale_y=self._lane,
             padding_x=0,
             padding_y=0,
-            fig_margin={"top": 0, "bottom": AXIS, "left": EDGE, "right": EDGE},
+            fig_margin={"top": 0, "bottom": AXIS - GAP, "left": EDGE, "right": EDGE},
             background_style={"fill": LIVE.role("paper")},
             display_toolbar=False,
             animation_duration=0,
@@ -180,7 +182,7 @@ class Chart:
         drawing = _Drawing(window, size.lane)
         for number, lane in enumerate(lanes):
             _draw_lane(drawing, view, lane, size, HEAD + number * size.lane + size.top)
-        _draw_moment(drawing, view, HEAD + len(lanes) * size.lane)
+        _draw_moment(drawing, view, HEAD + len(lanes) * size.lane + GAP)
         height = f"{HEAD + size.lane * len(lanes) + AXIS}px"
         if self.figure.layout.height != height:
             self.figure.layout.height = height
@@ -188,14 +190,20 @@ class Chart:
             self.time.min, self.time.max = float(window.start), float(window.end)
         inset = _INSET / size.lane
         with self._lane.hold_sync():
-            self._lane.min, self._lane.max = inset - HEAD / size.lane, len(lanes) - inset
-        marked = ticks(window.start, window.end, window.width / 64)
+            self._lane.min, self._lane.max = inset - HEAD / size.lane, len(lanes) + GAP / size.lane - inset
+        marked = [time for time in ticks(window.start, window.end, window.width / 64) if _fits(time, window)]
         if list(self._axis.tick_values if self._axis.tick_values is not None else []) != marked:
             self._axis.tick_values = np.array(marked)
         for name, layer in self._layers.items():
             layer.show(*drawing.curves.get(name, ([], [], [])))
         for name, labels in self._words.items():
             labels.show(drawing.words.get(name, []))
+
+
+def _fits(time: int, window: Window) -> bool:
+    """Whether the number of a tick has room between the figure's edges."""
+    half = width_of(f"{time:,}", 11) / 2
+    return half - EDGE <= window.x(time) <= window.width + EDGE - half
 
 
 def _draw_lane(drawing: _Drawing, view: View, lane: Lane, size: Measures, y: int) -> None:

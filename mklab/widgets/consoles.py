@@ -72,7 +72,7 @@ class Consoles:
         )
         field = (
             '<label class="mk-search">Search <input type="search" data-act="search" data-on="input" '
-            f'data-key="consoles-search" value="{escape(view.search)}"></label>'
+            f'data-key="consoles-search" value="{escape(view.search)}"/></label>'
             f'<span class="mk-hits" role="status">{told}</span>'
         )
         terminals = "".join(_terminal(view, name, share, hits[name]) for name in names)

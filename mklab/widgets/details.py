@@ -11,6 +11,7 @@ from mklab.widgets.sequence_marks import cross
 from mklab.widgets.svg import CODE, element, path, text, width_of, wrap
 from mklab.widgets.told import Fact, Told
 from mklab.widgets.view import View
+from mklab.widgets.words import NOTHING_YET
 
 __all__ = ["PICTURE", "Details"]
 
@@ -29,7 +30,7 @@ class Details:
         """The event, and why."""
         number = _event(view)
         if number is None:
-            return "Nothing recorded yet. Press Step (S), or run the cell above."
+            return NOTHING_YET
         known = told(view, number)
         time = view.film.recording.times[number]
         return f"e{number}, t={time:,}: {known.head}. {known.why}".rstrip()

@@ -74,6 +74,8 @@ class Fates:
         return known
 
     def _extend(self, film: Film) -> None:
+        if self._read == film.count:
+            return
         for fate, spans in zip(self._fates, self.recording.spans, strict=True):
             seen = {one for _, one in fate.outlooks}
             for span in spans[fate.read :]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mklab.recording import Film, Span
 from mklab.widgets.fates import Arrival
-from mklab.widgets.lanes import Box, Lane, Window, state_of
+from mklab.widgets.lanes import Box, Group, Lane, Window, state_of
 from mklab.widgets.palette import Palette, look_of
 from mklab.widgets.svg import Segment, hatch, width_of
 from mklab.widgets.view import View
@@ -17,12 +17,12 @@ __all__ = [
     "Form",
     "Measures",
     "arrival_words",
-    "below",
     "form_of",
     "height_of",
     "measures",
     "selected_place",
     "sides",
+    "standing",
 ]
 
 TEETH = 9
@@ -51,21 +51,25 @@ WIDE = Measures(44, 16, 22, 74)
 FOLDED = Measures(35, 12, 18, 100)
 
 
-def measures(lanes: Sequence[Lane], film: Film) -> Measures:
+def measures(lanes: Sequence[Group], film: Film) -> Measures:
     """Those for ``lanes`` of ``film``."""
     return FOLDED if len(lanes) < len(film.recording.apic_ids) else WIDE
 
 
-def sides(lanes: Sequence[Lane], film: Film) -> tuple[int, int]:
+def sides(lanes: Sequence[Group], film: Film) -> tuple[int, int]:
     """The width in pixels of what stands at the left of the lanes (names) and at the right (how each CPU stands)."""
-    words = [line for lane in lanes for line in (lane.now.owner or "nobody", *below(lane))]
-    return measures(lanes, film).names, 34 + round(max(map(width_of, words), default=0))
+    size = measures(lanes, film)
+    words = [line for lane in lanes for line in standing(lane, size)]
+    return size.names, 34 + round(max(map(width_of, words), default=0))
 
 
-def below(lane: Lane) -> list[str]:
-    """What stands under the owner's name, at the right of a lane."""
-    plan = [f"\u00d7 planned {lane.now.planned}"] if lane.now.against_plan else []
-    return [state_of(lane.now), *plan]
+def standing(lane: Group, size: Measures) -> list[str]:
+    """How a CPU stands, in lines: its owner, its state, the plan if it is broken; a folded lane has room for two."""
+    owner, state = lane.now.owner or "nobody", state_of(lane.now)
+    if not lane.now.against_plan:
+        return [owner, state]
+    plan = f"\u00d7 planned {lane.now.planned}"
+    return [f"{owner}, {state}", plan] if size is FOLDED else [owner, state, plan]
 
 
 def height_of(span: Span) -> float:
@@ -157,9 +161,9 @@ def _shifted(arrivals: Sequence[Arrival], window: Window) -> list[float]:
     """Where the triangles stand: an INIT and the SIPI after it are not drawn over each other."""
     places: list[float] = []
     for one in arrivals:
-        x = window.x(one.time)
+        x = max(window.x(one.time), 5)
         if places and x - places[-1] < 13:
-            places[-1] = max(x - 6.5, places[-1] - 6.5)
+            places[-1] = max(x - 6.5, places[-1] - 6.5, 5)
             x = places[-1] + 13
         places.append(x)
     return places

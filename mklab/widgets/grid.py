@@ -1,5 +1,7 @@
 """Many CPUs at a glance: one cell for each, sixteen a row."""
 
+import functools
+
 from mklab.widgets.lanes import state_of
 from mklab.widgets.palette import Palette, code_of, look_of
 from mklab.widgets.svg import CODE, element, hatch, path, text
@@ -46,42 +48,48 @@ def _draw_cell(
 ) -> tuple[str, str]:
     """The cell of ``cpu``, and a frame around it, drawn after its neighbours; empty where it needs none."""
     now = view.film.recording.span_at(cpu, view.event)
-    line, owner = palette.line(now.owner), now.owner
-    ground = palette.role("paper")
-    full, top = height, y
-    if now.state == "running":
-        ground = palette.fill(owner) if owner else palette.role("rule")
-        full = height * _HEIGHTS.get(now.mode, 1)
-        top = y + height - full
-    size = {"x": x, "y": top, "width": width, "height": full}
-    dash = "3 2" if now.state == "wait-for-SIPI" else None
-    content = element("rect", **size, fill=ground, stroke=line, stroke_width=1.2, stroke_dasharray=dash)
-    middle = y + height / 2
-    if now.state == "halted":
-        content += path([(x, middle, x + width, middle)], line)
-    elif now.state == "shut down":
-        content += path([(x, y, x + width, y + height), (x, y + height, x + width, y)], line)
-    elif now.state == "running":
-        content += path(hatch(look_of(owner).hatch, x, top, width, full, 6), line, 1)
-    code = code_of(owner)
-    plate = 7 * len(code) + 4
-    # A low box has its code above it, on paper.
-    plain = palette.role("paper") if full < height else ground
-    content += element("rect", x=x + width / 2 - plate / 2, y=middle - 6.5, width=plate, height=13, fill=plain)
-    content += text(
-        x + width / 2, middle + 4, code, palette.role("ink"), size=11, font_family=CODE, text_anchor="middle"
-    )
     broken = f", planned for {now.planned}" if now.against_plan else ""
     cell = element(
         "g",
-        # Where nothing is drawn there is nothing to click.
-        element("rect", x=x, y=y, width=width, height=height, fill="transparent") + content,
+        _draw_look(now.owner, state_of(now), width, height, palette),
+        transform=f"translate({x:.1f} {y:.1f})",
         data_cpu=cpu,
         data_key=f"ownership-cell-{cpu}",
         tabindex=0 if cpu == view.shown_cpu else -1,
         role="button",
-        aria_label=f"CPU {cpu}: {owner or 'nobody'}, {state_of(now)}{broken}",
+        aria_label=f"CPU {cpu}: {now.owner or 'nobody'}, {state_of(now)}{broken}",
     )
     color = palette.role("alert") if now.against_plan else palette.role("focus") if cpu == view.cpu else None
     frame = {"x": x - 2.5, "y": y - 2.5, "width": width + 5, "height": height + 5}
     return cell, element("rect", **frame, fill="none", stroke=color, stroke_width=2.5) if color else ""
+
+
+@functools.lru_cache(maxsize=256)
+def _draw_look(owner: str | None, state: str, width: float, height: float, palette: Palette) -> str:
+    """A cell at (0, 0). Most cells are like others."""
+    line, look = palette.line(owner), look_of(owner)
+    runs = state in ("real", "protected", "long")
+    full = height * _HEIGHTS.get(state, 1)
+    top, middle = height - full, height / 2
+    ground = palette.role("paper")
+    if runs:
+        ground = palette.fill(owner) if owner else palette.role("rule")
+    # Where nothing is drawn there is nothing to click.
+    content = element("rect", width=width, height=height, fill="transparent") if full < height else ""
+    dash = "3 2" if state == "wait-for-SIPI" else None
+    content += element(
+        "rect", y=top, width=width, height=full, fill=ground, stroke=line, stroke_width=1.2, stroke_dasharray=dash
+    )
+    if state == "halted":
+        content += path([(0, middle, width, middle)], line)
+    elif state == "shut down":
+        content += path([(0, 0, width, height), (0, height, width, 0)], line)
+    elif runs:
+        content += path(hatch(look.hatch, 0, top, width, full, 6), line, 1)
+    code = code_of(owner)
+    plate = 7 * len(code) + 4
+    # A low box has its code above it, on paper.
+    plain = palette.role("paper") if full < height else ground
+    content += element("rect", x=(width - plate) / 2, y=middle - 6.5, width=plate, height=13, fill=plain)
+    words = {"font_family": CODE, "text_anchor": "middle"}
+    return content + text(width / 2, middle + 4, code, palette.role("ink"), size=11, bold=False, **words)

@@ -15,13 +15,13 @@ from mklab.widgets.view import View
 __all__ = [
     "FOLD_ABOVE",
     "Box",
+    "Group",
     "Lane",
     "Window",
     "end_of",
+    "groups",
     "index_at",
     "lane",
-    "lanes",
-    "standing",
     "state_of",
     "stretches",
     "ticks",
@@ -31,7 +31,9 @@ FOLD_ABOVE = 12
 """So many CPUs have a lane each, and so many lanes are shown at once."""
 _SHORTEST = 4
 """Pixels of the shortest box."""
-_SAMPLE = 16
+_DENSE = 4
+"""Spans in that stretch above which a box is made longer at once."""
+_SAMPLE = 8
 """Spans that are looked at to tell what a box of many looks like."""
 
 
@@ -64,7 +66,7 @@ class Box:
 
     Attributes:
         left, right: from where to where it is drawn, in instructions; a short one is drawn longer than it lasts.
-        span: the span whose look it has: of several the look that lasted longest.
+        span: the span whose look it has.
         start, end: instructions.
         count: how many spans it stands for.
     """
@@ -83,28 +85,40 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """The history of one CPU, or of neighbours that fared alike.
+class Group:
+    """One CPU, or neighbours that fared alike.
 
     Attributes:
-        cpus: their indexes; the lane shows the first one's history.
-        name: ``CPU 2`` or ``CPU 4-63``.
-        now: how it stands at the moment.
-        past, later: boxes up to the moment, and what is recorded beyond it.
-        arrivals: INITs and SIPIs that reached it.
+        cpus: their indexes.
+        now: how the first one stands at the moment.
     """
 
     cpus: list[int]
-    name: str
     now: Span
-    past: list[Box]
-    later: list[Box]
-    arrivals: list[Arrival]
+
+    @property
+    def name(self) -> str:
+        """``CPU 2`` or ``CPU 4-63``."""
+        return f"CPU {self.cpus[0]}" if len(self.cpus) == 1 else f"CPU {self.cpus[0]}-{self.cpus[-1]}"
 
     @property
     def has_trouble(self) -> bool:
         """Whether it is shut down or breaks its plan."""
         return self.now.against_plan or self.now.state == "shut down"
+
+
+@dataclass(frozen=True)
+class Lane(Group):
+    """The history of a group's first CPU.
+
+    Attributes:
+        past, later: boxes up to the moment, and what is recorded beyond it.
+        arrivals: INITs and SIPIs that reached it.
+    """
+
+    past: list[Box]
+    later: list[Box]
+    arrivals: list[Arrival]
 
     def plans(self) -> list[tuple[float, float, str]]:
         """From where to where (as drawn) which owner was planned; the host's own CPUs that it owns are left out."""
@@ -130,50 +144,34 @@ def state_of(span: Span) -> str:
     return outlook(span)[1]
 
 
-def standing(span: Span) -> str:
-    """The state, and the plan where it is broken."""
-    return f"{state_of(span)}; planned: {span.planned}" if span.against_plan else state_of(span)
-
-
 def end_of(view: View) -> int:
     """The last time (instructions) that is recorded; 1 where nothing is."""
     looks = view.film.looks
     return max(view.film.recording.time, looks[-1].time if looks else 0, 1)
 
 
-def lanes(view: View, window: Window) -> tuple[list[Lane], list[list[int]]]:
-    """The lanes that are shown, and the CPUs of each group of neighbours that is not.
+def groups(view: View) -> tuple[list[Group], list[Group]]:
+    """The groups of CPUs that have a lane, and those that are left out.
 
     Up to a dozen CPUs have a lane each. Of more, neighbours that stand alike and have looked alike in turn share one;
     a CPU that is selected has its own. Where that makes more than a dozen, those with trouble and small groups come
     first.
     """
-    groups = _groups(view)
-    if len(groups) <= FOLD_ABOVE:
-        return [lane(view, group, window) for group in groups], []
-    own = _selected(view)
-    spans = view.film.recording.span_at
-
-    def rank(group: list[int]) -> tuple[bool, bool, int]:
-        now = spans(group[0], view.event)
-        return group[0] not in own, not (now.against_plan or now.state == "shut down"), len(group)
-
-    ranked = sorted(groups, key=rank)
-    first, rest = ranked[:FOLD_ABOVE], sorted(ranked[FOLD_ABOVE:])
-    return [lane(view, group, window) for group in first], rest
-
-
-def _groups(view: View) -> list[list[int]]:
-    cpus = range(len(view.film.recording.apic_ids))
-    if len(cpus) <= FOLD_ABOVE:
-        return [[cpu] for cpu in cpus]
+    event, recording = view.event, view.film.recording
+    standing = [recording.span_at(cpu, event) for cpu in range(len(recording.apic_ids))]
+    if len(standing) <= FOLD_ABOVE:
+        return [Group([cpu], now) for cpu, now in enumerate(standing)], []
     fates, own = Fates.of(view.film), _selected(view)
 
     def fate(cpu: int) -> tuple[object, ...]:
-        now = view.film.recording.span_at(cpu, view.event)
-        return (cpu if cpu in own else None, *_looks(now), *fates.outlooks(cpu, view.event))
+        return (cpu if cpu in own else None, *_looks(standing[cpu]), *fates.outlooks(cpu, event))
 
-    return [list(group) for _, group in groupby(cpus, key=fate)]
+    found = [list(cpus) for _, cpus in groupby(range(len(standing)), key=fate)]
+    made = [Group(cpus, standing[cpus[0]]) for cpus in found]
+    if len(made) <= FOLD_ABOVE:
+        return made, []
+    ranked = sorted(made, key=lambda one: (one.cpus[0] not in own, not one.has_trouble, len(one.cpus)))
+    return ranked[:FOLD_ABOVE], sorted(ranked[FOLD_ABOVE:], key=lambda one: one.cpus)
 
 
 def _selected(view: View) -> set[int]:
@@ -184,17 +182,16 @@ def _selected(view: View) -> set[int]:
     return {cpu for cpu in chosen if cpu is not None}
 
 
-def lane(view: View, cpus: list[int], window: Window) -> Lane:
-    """The lane of ``cpus``, which fared alike."""
-    first, recording = cpus[0], view.film.recording
+def lane(view: View, group: Group, window: Window) -> Lane:
+    """The lane of ``group``."""
+    first, recording = group.cpus[0], view.film.recording
     spans, here = recording.spans[first], index_at(recording.spans[first], view.event)
     middle, end = min(max(view.time, window.start), window.end), min(end_of(view), window.end)
     shortest = _SHORTEST * window.per_pixel
     past = stretches(spans, 0, here, window.start, middle, shortest)
     later = stretches(spans, here, len(spans) - 1, middle, end, shortest)
-    name = f"CPU {first}" if len(cpus) == 1 else f"CPU {first}-{cpus[-1]}"
     arrivals = Fates.of(view.film).arrivals(first, window.start, window.end, view.event)
-    return Lane(cpus, name, spans[here], past, later, _apart(arrivals, 2 * shortest))
+    return Lane(group.cpus, group.now, past, later, _apart(arrivals, 2 * shortest))
 
 
 def _apart(arrivals: list[Arrival], room: float) -> list[Arrival]:
@@ -220,12 +217,15 @@ def stretches(spans: list[Span], first: int, last: int, start: float, end: float
     follow it within that time.
     """
     boxes: list[Box] = []
-    at = max(bisect.bisect_right(spans, start, first, last + 1, key=lambda span: span.start.time) - 1, first)
+    at = max(bisect.bisect_right(spans, start, first, last + 1, key=_start) - 1, first)
     while at <= last and (begin := max(spans[at].start.time, start)) < end:
         after = at + 1
         if _end(spans, at, last, end) - begin < shortest:
             reach = begin + shortest
-            after = bisect.bisect_right(spans, reach, at + 1, last + 1, key=lambda span: span.start.time)
+            after = bisect.bisect_right(spans, reach, at + 1, last + 1, key=_start)
+            if after - at > _DENSE:
+                reach += 2 * shortest
+                after = bisect.bisect_right(spans, reach, after, last + 1, key=_start)
             # The last of them may go on for longer, and is then a box of its own.
             if after - 1 > at and _end(spans, after - 1, last, end) - spans[after - 1].start.time >= shortest:
                 after -= 1
@@ -243,16 +243,21 @@ def stretches(spans: list[Span], first: int, last: int, start: float, end: float
     return boxes
 
 
+def _start(span: Span) -> int:
+    return span.start.time
+
+
 def _append(boxes: list[Box], box: Box, shortest: float) -> None:
     """Draw ``box`` after ``boxes``, or make the last one longer where nothing tells them apart."""
     left = max(box.left, boxes[-1].right) if boxes else box.left
-    box = replace(box, left=left, right=max(box.right, left + shortest))
+    right = max(box.right, left + shortest)
     if boxes and boxes[-1].alike == box.alike:
         before = boxes.pop()
         # What looked alike all along is one stretch, however many spans it took.
         count = before.count + box.count if box.count > 1 else 1
-        box = replace(box, left=before.left, start=before.start, span=before.span, count=count)
-    boxes.append(box)
+        boxes.append(Box(before.left, right, before.span, before.start, box.end, count))
+    else:
+        boxes.append(Box(left, right, box.span, box.start, box.end, box.count))
 
 
 def _end(spans: list[Span], at: int, last: int, end: float) -> float:
@@ -262,22 +267,32 @@ def _end(spans: list[Span], at: int, last: int, end: float) -> float:
 
 
 def _common(spans: list[Span], first: int, after: int, start: float, end: float) -> tuple[Span, int]:
-    """Of ``spans[first]`` up to ``spans[after]`` a span of the look that lasted longest, and how many took time."""
+    """A span that stands for ``spans[first]`` up to ``spans[after]``, and how many of these took time.
+
+    The owner who had the CPU longest, and the longest of what it did. A CPU that runs and halts by turns is shown as
+    running, so that its stretches make one box.
+    """
     if after - first == 1:
         return spans[first], 1
-    step = max((after - first) // _SAMPLE, 1)
+    # An odd step, lest of two states in turn only one be seen.
+    step = (after - first) // _SAMPLE | 1
+    owned: dict[str | None, float] = defaultdict(float)
     lasted: dict[tuple[object, ...], float] = defaultdict(float)
     example: dict[tuple[object, ...], Span] = {}
     count = 0
-    for at in range(first, after, step):
-        time = _end(spans, at, after - 1, end) - max(spans[at].start.time, start)
+    for span in spans[first:after:step]:
+        time = min(span.end.time if span.end else end, end) - max(span.start.time, start)
         if time > 0:
             count += 1
-            lasted[_looks(spans[at])] += time
-            example.setdefault(_looks(spans[at]), spans[at])
-    longest = max(lasted, key=lambda look: lasted[look], default=None)
-    if longest is None:
+            look = (span.owner, span.state, span.mode, span.planned)
+            owned[span.owner] += time
+            lasted[look] += time
+            example.setdefault(look, span)
+    if not owned:
         return spans[first], after - first
+    owner = max(owned, key=lambda one: owned[one])
+    looks = [look for look in lasted if look[0] == owner]
+    longest = max(looks, key=lambda look: (look[1] == "running", lasted[look]))
     return example[longest], 1 if len(lasted) == 1 else count * step
 
 

@@ -40,7 +40,7 @@ def entries(lanes: Sequence[Lane], window: Window, palette: Palette) -> list[tup
     found += [(words, swatch) for words, swatch in states.items() if words in seen]
     if any(box.count > 1 and (box.right - box.left) / window.per_pixel >= TEETH for box in boxes):
         teeth = [(1.0 + at, 1.0, 1.0 + at, 5.0) for at in range(3, 22, 4)]
-        found.append(("short stretches as one box, in the longest state", bar(12, paper) + path(teeth, line)))
+        found.append(("short stretches as one box", bar(12, paper) + path(teeth, line)))
     marks = [one.is_init for lane in lanes for one in lane.arrivals]
     if True in marks:
         hollow = element("path", d="M8 5h8l-4 7z", fill=paper, stroke=ink) + path([(7, 2, 17, 2)], ink, 1.5)

@@ -9,7 +9,7 @@ from mklab.widgets.bands import draw_lanes
 from mklab.widgets.fates import Fates
 from mklab.widgets.forms import sides
 from mklab.widgets.grid import draw_grid
-from mklab.widgets.lanes import FOLD_ABOVE, Lane, Window, end_of, index_at, lane, lanes, state_of, stretches
+from mklab.widgets.lanes import FOLD_ABOVE, Box, Group, Window, end_of, groups, index_at, lane, state_of, stretches
 from mklab.widgets.owner_key import draw_key
 from mklab.widgets.palette import LIVE, Palette
 from mklab.widgets.picture import Drawing, drawn
@@ -22,6 +22,10 @@ __all__ = ["GRID", "LANES", "PICTURE", "Ownership", "cpus_of", "more_lanes", "wi
 GRID = "Now: one cell a CPU, in order of its index"
 LANES = "Over time: neighbours that fared alike share a lane"
 """What stands above the grid and above folded lanes."""
+_SAID = 3
+"""Troubles that the answer tells."""
+_RUNS = 5
+"""Groups of neighbouring CPUs that are named one by one."""
 _NAMED = 24
 """Groups that are named in the picture, lines of a lane's history in its twin, and incidents in it."""
 
@@ -43,11 +47,12 @@ class Ownership:
             now = recording.span_at(cpu, view.event)
             owners.setdefault(now.owner, []).append(cpu)
             troubles += list(_troubles(view, now))
-        named = [f"{owner}: {cpus_of(owners[owner])}" for owner in sorted(filter(None, owners), key=_rank)]
-        if None in owners:
-            named.append(f"nobody: {cpus_of(owners[None])}")
         # A reset is every CPU's trouble, and said once.
-        return " ".join(f"{words[0].upper()}{words[1:]}." for words in [*dict.fromkeys(troubles), *named])
+        said = list(dict.fromkeys(troubles))
+        if len(said) > _SAID:
+            said = [*said[:_SAID], f"{len(said) - _SAID} more are in the text twin"]
+        said += [f"{owner or 'nobody'}: {cpus_of(owners[owner])}" for owner in sorted(owners, key=_rank)]
+        return " ".join(f"{words[0].upper()}{words[1:]}." for words in said)
 
     def draw(self, view: View, palette: Palette, width: int) -> Drawing:
         """See :class:`mklab.widgets.picture.Picture`."""
@@ -59,15 +64,15 @@ class Ownership:
             content += element("g", cells, transform="translate(0 22)")
             content += text(0, height + 42, LANES, muted)
             top = height + 52
-        window = window_of(view, width)
-        shown, rest = lanes(view, window)
+        first, rest = groups(view)
+        window = window_of(view, first, width)
+        shown = [lane(view, group, window) for group in first]
         drawing, height = draw_lanes(view, shown, window, palette)
         content += element("g", drawing, transform=f"translate(0 {top})")
         top += height
-        for number, line in enumerate(wrap(_named(rest), width) if rest else []):
-            content += text(0, top + 16 + 16 * number, line, ink)
-            top += 0 if number else 8
-        top += 16 * len(wrap(_named(rest), width)) if rest else 0
+        for line in wrap(_named(rest), width) if rest else []:
+            top += 18
+            content += text(0, top, line, ink)
         key, height = draw_key(shown, window, palette, width)
         content += element("g", key, transform=f"translate(0 {top + 6})")
         return Drawing(content, top + 6 + height)
@@ -81,8 +86,8 @@ class Ownership:
         recording = view.film.recording
         lines = [_standing(recording.span_at(cpu, view.event)) for cpu in range(len(recording.apic_ids))]
         lines += ["", "History, in instructions"]
-        shown, rest = lanes(view, window_of(view, 1000))
-        for one in shown:
+        first, rest = groups(view)
+        for one in first:
             lines += _history(view, one)
         if rest:
             lines.append(_named(rest))
@@ -102,44 +107,51 @@ class Ownership:
 PICTURE = Ownership()
 
 
-def window_of(view: View, width: int) -> Window:
-    """The whole run, in a picture of ``width`` pixels."""
-    whole = Window(0, end_of(view), 1)
-    left, right = sides(lanes(view, whole)[0], view.film)
+def window_of(view: View, shown: Sequence[Group], width: int) -> Window:
+    """The whole run, in a picture of ``width`` pixels with these lanes."""
+    left, right = sides(shown, view.film)
     return Window(0, end_of(view), max(width - left - right - 16, 1))
 
 
-def more_lanes(view: View, width: int) -> str:
+def more_lanes(view: View, width: int, *, opened: bool = True) -> str:
     """The lanes that the picture leaves out, behind a button: HTML. Empty where it leaves out none."""
-    window = window_of(view, width)
-    rest = lanes(view, window)[1]
+    rest = groups(view)[1]
     if not rest:
         return ""
-    content, height = draw_lanes(view, [lane(view, group, window) for group in rest], window, LIVE)
-    drawing = element("svg", content, width=width, height=height, viewBox=f"0 0 {width} {height}", role="group")
-    title = f"{len(rest)} more group{'s' if len(rest) > 1 else ''}"
-    return f'<details data-key="ownership-more"><summary>{title}</summary>{drawing}</details>'
+    title = f"<summary>{len(rest)} more group{'s' if len(rest) > 1 else ''}</summary>"
+    drawing = ""
+    if opened:
+        window = window_of(view, rest, width)
+        content, height = draw_lanes(view, [lane(view, one, window) for one in rest[:_NAMED]], window, LIVE)
+        drawing = element("svg", content, width=width, height=height, viewBox=f"0 0 {width} {height}", role="group")
+        drawing += f"<p>{_named(rest[_NAMED:])}</p>" if len(rest) > _NAMED else ""
+    return f'<details data-key="ownership-more">{title}{drawing}</details>'
 
 
 # Words
 
 
 def cpus_of(numbers: Sequence[int]) -> str:
-    """``CPU 2``, ``CPUs 0 and 1``, ``CPUs 0 to 3 and 7``."""
-    return f"CPU{'s' if len(numbers) > 1 else ''} {listed(numbers)}"
+    """``CPU 2``, ``CPUs 0 and 1``, ``CPUs 0 to 3 and 7``; of too many groups the first ones."""
+    known = set(numbers)
+    begun = [place for place, number in enumerate(numbers) if number - 1 not in known]
+    if len(begun) <= _RUNS:
+        return f"CPU{'s' if len(numbers) > 1 else ''} {listed(numbers)}"
+    first = numbers[: begun[_RUNS - 1]]
+    return f"CPUs {listed(first).replace(' and ', ', ')} and {len(numbers) - len(first)} others"
 
 
 def _rank(owner: str | None) -> tuple[object, ...]:
-    """The host first, then kernel 2 before kernel 10."""
+    """The host first, then kernel 2 before kernel 10; nobody last."""
     name = owner or ""
-    return name != "host", len(name), name
+    return not name, name != "host", len(name), name
 
 
-def _named(groups: list[list[int]]) -> str:
+def _named(rest: Sequence[Group]) -> str:
     """The groups without a lane of theirs, in words."""
-    names = [f"{group[0]}-{group[-1]}" if len(group) > 1 else str(group[0]) for group in groups]
+    names = [one.name.removeprefix("CPU ") for one in rest]
     more = f", and {len(names) - _NAMED} others" if len(names) > _NAMED else ""
-    return f"{len(groups)} more group{'s' if len(groups) > 1 else ''}: CPUs {', '.join(names[:_NAMED])}{more}."
+    return f"{len(rest)} more group{'s' if len(rest) > 1 else ''}: CPUs {', '.join(names[:_NAMED])}{more}."
 
 
 def _troubles(view: View, now: Span) -> Iterator[str]:
@@ -170,25 +182,24 @@ def _standing(now: Span) -> str:
     return line
 
 
-def _history(view: View, one: Lane) -> list[str]:
+def _history(view: View, one: Group) -> list[str]:
     """Every span of a lane that took time; of very many the first and the last ones."""
-    recording, first = view.film.recording, one.cpus[0]
-    spans = recording.spans[first]
-    boxes = stretches(spans, 0, index_at(spans, view.event), 0, view.time, 0)
-    half = _NAMED // 2
-    left_out = max(len(boxes) - 2 * half, 0)
-    lines = []
-    for number, box in enumerate(boxes):
-        if half <= number < half + left_out:
-            if number == half:
-                lines.append(f"{one.name:<9} ... {left_out:,} more stretches")
-            continue
-        arrived = Fates.of(view.film).arrivals(first, box.start, box.start, view.event)
-        note = f"  ({', '.join(dict.fromkeys(arrival.words for arrival in arrived))})" if arrived else ""
-        plan = f"  planned for {box.span.planned}" if box.span.planned not in (None, box.span.owner) else ""
-        stretch = f"{box.start:,} to {box.end:,}"
-        lines.append(f"{one.name:<9} {stretch:<20} {box.span.owner or 'nobody':<9} {state_of(box.span)}{plan}{note}")
-    return lines
+    spans = view.film.recording.spans[one.cpus[0]]
+    here = index_at(spans, view.event)
+    if here < 4 * _NAMED:
+        return [_line(view, one, box) for box in stretches(spans, 0, here, 0, view.time, 0)]
+    first = stretches(spans, 0, _NAMED, 0, spans[_NAMED].start.time, 0)
+    last = stretches(spans, here - _NAMED, here, spans[here - _NAMED].start.time, view.time, 0)
+    left_out = f"{one.name:<9} ... {here - 2 * _NAMED:,} changes that are not listed ..."
+    return [*(_line(view, one, box) for box in first), left_out, *(_line(view, one, box) for box in last)]
+
+
+def _line(view: View, one: Group, box: Box) -> str:
+    arrived = Fates.of(view.film).arrivals(one.cpus[0], box.start, box.start, view.event)
+    note = f"  ({', '.join(dict.fromkeys(arrival.words for arrival in arrived))})" if arrived else ""
+    plan = f"  planned for {box.span.planned}" if box.span.planned not in (None, box.span.owner) else ""
+    stretch = f"{box.start:,} to {box.end:,}"
+    return f"{one.name:<9} {stretch:<20} {box.span.owner or 'nobody':<9} {state_of(box.span)}{plan}{note}"
 
 
 def _incidents(view: View) -> list[Incident]:

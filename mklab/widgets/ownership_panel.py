@@ -11,7 +11,7 @@ from mklab.widgets.canvas import Canvas
 from mklab.widgets.chart import EDGE, Chart
 from mklab.widgets.forms import measures, sides
 from mklab.widgets.grid import draw_grid
-from mklab.widgets.lanes import FOLD_ABOVE, Lane, Window, end_of, lanes, state_of
+from mklab.widgets.lanes import FOLD_ABOVE, Box, Lane, Window, end_of, groups, lane, state_of
 from mklab.widgets.owner_key import entries
 from mklab.widgets.ownership import GRID, LANES, PICTURE, cpus_of, more_lanes
 from mklab.widgets.palette import LIVE
@@ -154,10 +154,10 @@ class OwnershipPanel(Panel):
         view, width = self.stage.view, self.canvas.width or COLUMN
         self._follow(view)
         start, end = self.range
-        whole = lanes(view, Window(start, end, width))[0]
-        left, right = sides(whole, view.film)
+        first, _ = groups(view)
+        left, right = sides(first, view.film)
         window = Window(start, end, max(width - left - right - 2 * EDGE, 100))
-        shown, _ = lanes(view, window)
+        shown = [lane(view, group, window) for group in first]
         self.head.markup = _head(view, width)
         height = HEAD + measures(shown, view.film).lane * len(shown) + AXIS
         for canvas, drawn, wide in (
@@ -194,10 +194,11 @@ class OwnershipPanel(Panel):
             f"{escape(what)}</span>"
             for what, swatch in entries(shown, window, LIVE)
         )
+        more = more_lanes(view, width, opened="ownership-more" in self.canvas.opened)
         return (
-            f'<section class="mk-picture" aria-label="The chart above; its text twin tells it in words">'
+            '<section class="mk-picture" aria-label="The chart above; its text twin tells it in words">'
             f"{self._buttons(view)}{_told(view)}"
-            f'<div class="mklab-key">{key}</div>{more_lanes(view, width)}'
+            f'<div class="mklab-key">{key}</div>{more}'
             f'<details data-key="ownership-twin"><summary>Text twin</summary>{words}</details></section>'
         )
 
@@ -264,8 +265,8 @@ def _told(view: View) -> str:
     )
 
 
-def _piece(box: Any) -> str:
-    words = f"{box.span.owner or 'nobody'}, {'mostly ' if box.count > 1 else ''}{state_of(box.span)}"
+def _piece(box: Box) -> str:
+    words = f"{box.span.owner or 'nobody'}, {state_of(box.span)}{' and more' if box.count > 1 else ''}"
     event = box.span.start.event
     if event < 0:
         return escape(words)
