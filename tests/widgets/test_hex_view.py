@@ -1,5 +1,6 @@
 """The hex view: bytes, what they were, whose doing it was, and the fields they belong to."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -33,6 +34,9 @@ def test_bytes_in_rows_with_what_they_were() -> None:
     assert "     was        66 6f 72 65" in told
     lines = texts(PICTURE, View.at_end(one))
     assert "beGONE.........." in lines
+    drawing = PICTURE.body(View.at_end(one), 600)
+    assert re.search('bold"[^>]*>47<', drawing)
+    assert not re.search('bold"[^>]*>62<', drawing)
     assert [line for line in lines if line in ("66", "6f", "72", "65", "was")][-5:] == ["was", "66", "6f", "72", "65"]
     check(PICTURE, View.at_end(one))
 
@@ -49,7 +53,7 @@ def test_it_follows_the_last_write() -> None:
 
 def test_of_several_writes_the_one_astray_counts_then_what_kernels_share() -> None:
     one = film()
-    write(one, 1, "kernel 1", (0x20800, b"own"), (SLOTS + 16, b"slot"), (0x21010, b"stack"))
+    write(one, 0, "host", (0x800, b"own"), (SLOTS + 16, b"slot"), (0x9010, b"stack"))
     assert PICTURE.answer(View.at_end(one)).startswith("0x6010 is in the host's mk_shared_data")
     write(one, 1, "kernel 1", (0x20800, b"OWN"), (SLOTS + 16, b"SLOT"), (0x31010, b"astray"))
     assert PICTURE.answer(View.at_end(one)).startswith("0x31010 is in kernel 2's stacks")

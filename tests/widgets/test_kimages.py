@@ -203,6 +203,13 @@ def test_numbers_that_no_kernel_would_write() -> None:
     check(PICTURE, View.at_end(one))
 
 
+def test_as_many_segments_as_it_says() -> None:
+    one = loaded()
+    card = kimage(FIRST, 1, (0x20000, 0x1000), (0x22000, 0x1000))
+    write(one, 0, "host", card, (FIRST + 8, u64(1)))
+    assert [(s.number, s.start) for s in found(one).nodes[1].segments] == [(0, 0x20000)]
+
+
 def test_many_images() -> None:
     one = film()
     addresses = range(0x1100, 0x1100 + 20 * 0x80, 0x80)
