@@ -1,5 +1,6 @@
 """Pieces of SVG: elements, text that wraps, hatches, and the crosses and boxes that pictures share."""
 
+import re
 from html import escape
 
 from mklab.widgets.palette import Palette, look_of
@@ -38,10 +39,13 @@ def path(segments: list[Segment], color: str, width: float = 1.2, **more: object
 
 
 def document(title: str, description: str, width: int, height: int, palette: Palette, content: str) -> str:
-    """A whole picture on its own paper: its title and description are what a screen reader says of it."""
+    """A whole picture on its own paper: its title and description are what a screen reader says of it.
+
+    Fonts are named without variables there, which only pages know.
+    """
     paper = element("rect", width=width, height=height, fill=palette.role("paper"))
     words = element("title", escape(title)) + element("desc", escape(description))
-    return element(
+    whole = element(
         "svg",
         words + paper + content,
         xmlns="http://www.w3.org/2000/svg",
@@ -51,6 +55,7 @@ def document(title: str, description: str, width: int, height: int, palette: Pal
         role="img",
         font_family=UI,
     )
+    return re.sub(r"var\([\w-]+-font-family, ([^)]*)\)", r"\1", whole)
 
 
 def width_of(words: str, size: int = 12) -> float:
