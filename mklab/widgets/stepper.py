@@ -291,10 +291,13 @@ def _changes(step: Step, palette: Palette, width: int) -> Drawing:
         content += element("g", drawn, transform=f"translate(0 {y})")
         y += height
     if len(step.changes) > len(shown):
-        more = f"{len(step.changes) - len(shown)} more registers are in the text twin."
+        left = len(step.changes) - len(shown)
+        more = f"{left} more {'is' if left == 1 else 'are'} in the text twin."
         content += text(0, y + 14, more, muted)
         y += 20
-    count = "1 instruction" if step.count == 1 else f"{step.count:,} instructions" if step.count else ""
+    # A film holds what memory looked like, not stores.
+    single = "1 instruction; a store of the same bytes is no change"
+    count = single if step.count == 1 else f"{step.count:,} instructions" if step.count else ""
     return titled("Changed by this step", count, Drawing(content, y), palette, width)
 
 
