@@ -1,6 +1,6 @@
 """The one widget of our own: it shows markup that Python has made, and tells Python what was done to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -18,13 +18,17 @@ class Canvas(anywidget.AnyWidget):
     Args:
         markup: HTML.
         act: called with what was done: ``{"event": 126}`` for an element that carries ``data-event``, likewise
-            ``cpu``, ``address``; ``{"act": name, "value": ...}`` for a control with ``data-act``; ``{"key": "s"}``.
+            ``cpu``, ``address``, ``look``; ``{"act": name, "value": ...}`` for a control with ``data-act`` (of a form:
+            what its fields hold, by their names); ``{"key": "s"}``.
+        taken: the keys that are told, as the DOM names them (letters: small).
+        leads: whether they act in the whole dashboard, not in the canvas alone.
 
     Attributes:
         markup: what is shown.
         width: pixels it has, as the browser says; 0 until it has said so.
         visible: whether it can be seen: on the page, in a tab that is shown.
         opened: the ``data-key`` of each ``details`` that is open.
+        taken, leads: as given.
     """
 
     _esm = (_FILES / "canvas.js").read_text(encoding="utf-8")
@@ -33,7 +37,12 @@ class Canvas(anywidget.AnyWidget):
     visible = traitlets.Bool(True).tag(sync=True)
     opened = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
-    def __init__(self, act: Callable[[dict[str, Any]], None]) -> None:
-        super().__init__()
+    taken = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    leads = traitlets.Bool(False).tag(sync=True)
+
+    def __init__(
+        self, act: Callable[[dict[str, Any]], None], taken: Sequence[str] = (), *, leads: bool = False
+    ) -> None:
+        super().__init__(taken=list(taken), leads=leads)
         self._act = act
         self.on_msg(lambda _widget, content, _buffers: self._act(content))

@@ -1,5 +1,6 @@
 """One picture in a cell, or in a dashboard: shown by a canvas, drawn again when the stage's view changes."""
 
+from html import escape
 from importlib import resources
 from typing import Any
 
@@ -8,7 +9,8 @@ import ipywidgets
 from mklab.widgets.canvas import Canvas
 from mklab.widgets.palette import style_sheet
 from mklab.widgets.picture import COLUMN, Picture, markup, svg, twin
-from mklab.widgets.stage import Stage
+from mklab.widgets.stage import KEYS, Stage
+from mklab.widgets.still import Lasting
 
 __all__ = ["Panel", "style"]
 
@@ -22,7 +24,7 @@ def style() -> ipywidgets.HTML:
     return sheet
 
 
-class Panel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class Panel(Lasting):
     """``picture`` of what ``driver`` has recorded.
 
     Args:
@@ -37,29 +39,60 @@ class Panel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def __init__(self, picture: Picture, driver: Any) -> None:
         self.picture = picture
         self.stage = Stage.of(driver)
-        self.canvas = Canvas(self._act)
-        self.canvas.observe(lambda _change: self.redraw(), ["width", "opened", "visible"])
-        super().__init__([style(), self.canvas])
+        self.canvas = Canvas(self._act, KEYS)
+        self.canvas.observe(lambda _change: self._seen(), ["width", "opened", "visible"])
+        super().__init__([style(), self.canvas], self._svg_of_view, self._words_of_view, picture.question)
         self.add_class("mklab")
         self.stage.add(self)
         self.redraw()
 
+    @property
+    def visible(self) -> bool:
+        """Whether somebody can see it."""
+        return self.canvas.visible
+
     def redraw(self) -> None:
         """Draw the stage's view, if it can be seen."""
-        if not self.canvas.visible:
+        self.changed()
+        if not self.visible:
             return
-        with_twin = f"{self.picture.name}-twin" in self.canvas.opened
+        try:
+            self.draw()
+        except Exception as error:  # one picture's trouble is not that of the others
+            why = (
+                f"This moment cannot be drawn: {error} ({type(error).__name__}). The other pictures are not concerned."
+            )
+            question = escape(self.picture.question)
+            self.canvas.markup = f'<h3>{question}</h3><p class="mklab-trouble">{escape(why)}</p>'
+
+    def draw(self) -> None:
+        """Draw the stage's view."""
         width = self.canvas.width or COLUMN
-        self.canvas.markup = markup(self.picture, self.stage.view, width, with_twin=with_twin)
+        self.canvas.markup = markup(self.picture, self.stage.view, width, with_twin=self.has_twin)
+
+    def _seen(self) -> None:
+        self.stage.steering.wake()
+        self.redraw()
 
     def _act(self, said: dict[str, Any]) -> None:
-        """Something was selected in the picture."""
-        names = {"event": "selected", "cpu": "cpu", "address": "address"}
-        if what := {names[name]: value for name, value in said.items() if name in names}:
-            self.stage.select(**what)
+        """Something was done in the picture."""
+        if said.get("key") == "t":
+            self.toggle_twin()
+        else:
+            self.stage.act(said)
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """The widget, and for static pages and readers of text the same as SVG and as words."""
-        view = self.stage.view
-        bundle = super()._repr_mimebundle_(**options) or {}
-        return {**bundle, "image/svg+xml": svg(self.picture, view), "text/plain": twin(self.picture, view)}
+    @property
+    def has_twin(self) -> bool:
+        """Whether the text twin is open."""
+        return f"{self.picture.name}-twin" in self.canvas.opened
+
+    def toggle_twin(self) -> None:
+        """Open or close the text twin."""
+        key, opened = f"{self.picture.name}-twin", self.canvas.opened
+        self.canvas.opened = [one for one in opened if one != key] if self.has_twin else [*opened, key]
+
+    def _svg_of_view(self) -> str:
+        return svg(self.picture, self.stage.view)
+
+    def _words_of_view(self) -> str:
+        return twin(self.picture, self.stage.view)

@@ -5,7 +5,20 @@ from html import escape
 
 from mklab.widgets.palette import Palette, look_of
 
-__all__ = ["CODE", "UI", "Segment", "document", "element", "hatch", "hatched_box", "path", "text", "width_of", "wrap"]
+__all__ = [
+    "CODE",
+    "UI",
+    "Segment",
+    "document",
+    "element",
+    "hatch",
+    "hatched_box",
+    "path",
+    "stacked",
+    "text",
+    "width_of",
+    "wrap",
+]
 
 UI = "var(--jp-ui-font-family, system-ui, 'Noto Sans', sans-serif)"
 CODE = "var(--jp-code-font-family, 'DejaVu Sans Mono', monospace)"
@@ -56,6 +69,16 @@ def document(title: str, description: str, width: int, height: int, palette: Pal
         font_family=UI,
     )
     return re.sub(r"var\([\w-]+-font-family, ([^)]*)\)", r"\1", whole)
+
+
+def stacked(title: str, description: str, documents: list[str], palette: Palette) -> str:
+    """Whole pictures of ours below each other, as one."""
+    content, width, y = "", 0, 0
+    for one in documents:
+        _, _, wide, high = map(int, one.split('viewBox="', 1)[1].split('"', 1)[0].split())
+        content += element("g", one, transform=f"translate(0 {y})")
+        width, y = max(width, wide), y + high
+    return document(title, description, width, y, palette, content)
 
 
 def width_of(words: str, size: int = 12) -> float:

@@ -75,7 +75,8 @@ class Lab:
         page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
         page.wait_for_function(
             """() => [...window.jupyterapp.shell.currentWidget.content.widgets].every(
-                cell => cell.model.type !== 'code' || cell.model.executionCount !== null)""",
+                cell => cell.model.type !== 'code' || cell.model.executionCount !== null)
+                || document.querySelector(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")""",
             timeout=120_000,
         )
         errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
