@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Frame", "Node"]
 
+_STATES = {"running": "runs", "wait-for-SIPI": "waits for a SIPI"}
+"""States of a CPU that are told otherwise than by ``is``."""
 _MOST_NODES = 256
 """Nodes of a list that are followed: a corrupt one may have no end."""
 
@@ -129,12 +131,12 @@ class Frame:
         vector, ppr, flags = max(apic["irr"]), apic["ppr"], registers["rflags"]
         state = self._film.recording.span_at(cpu, self.look.event).state
         return [
-            (f"pending: {vector:#x} is set in IRR", True),
+            (f"pending: 0x{vector:02X} is set in IRR", True),
             (f"enabled: SVR bit 8 is {apic['svr'] >> 8 & 1}", bool(apic["svr"] & 0x100)),
             (f"priority: class {vector >> 4} > {ppr >> 4} of PPR", vector >> 4 > ppr >> 4),
             (f"RFLAGS.IF is {flags >> 9 & 1}", bool(flags & 0x200)),
             ("no shadow of STI or MOV SS", not registers["shadow"] or state == "halted"),
-            (f"the CPU is {state}", state in ("running", "halted")),
+            (f"the CPU {_STATES.get(state, f'is {state}')}", state in ("running", "halted")),
         ]
 
     # Memory

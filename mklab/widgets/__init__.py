@@ -3,7 +3,32 @@
 from mklab.widgets.controls import Controls
 from mklab.widgets.dashboard import Dashboard
 from mklab.widgets.driver import Driver, Runner
-from mklab.widgets.parts import Kimages, Stepper
+from mklab.widgets.parts import (
+    Apic,
+    Consoles,
+    Details,
+    HexView,
+    Kimages,
+    MemoryMap,
+    Messages,
+    Ownership,
+    Stepper,
+)
 from mklab.widgets.player import Player
 
-__all__ = ["Controls", "Dashboard", "Driver", "Kimages", "Player", "Runner", "Stepper"]
+__all__ = [
+    "Apic",
+    "Consoles",
+    "Controls",
+    "Dashboard",
+    "Details",
+    "Driver",
+    "HexView",
+    "Kimages",
+    "MemoryMap",
+    "Messages",
+    "Ownership",
+    "Player",
+    "Runner",
+    "Stepper",
+]

@@ -80,7 +80,7 @@ def titled(title: str, note: str, drawing: Drawing, palette: Palette, width: int
     content = text(0, 12, title, palette.role("ink"), size=13, bold=True)
     top = 24
     if note and width_of(title, 13) * 1.12 + 24 + width_of(note, 11) <= width:
-        content += text(width, 12, note, palette.role("muted"), size=11, text_anchor="end")
+        content += text(width - 2, 12, note, palette.role("muted"), size=11, text_anchor="end")
     elif note:
         words, count = lines(0, 28, note, width, palette.role("muted"), size=11, step=14)
         content, top = content + words, 24 + 14 * count

@@ -112,6 +112,10 @@ function render({ model, el }) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (!scope().contains(event.target)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (key === "Enter" && el.contains(event.target) && event.target.form) {
+      event.preventDefault();
+      event.target.form.requestSubmit();
+    }
     if (event.target.closest(WORDS) && key !== "Escape") return;
     if (key === "Enter" && el.contains(event.target) && !event.target.closest("button, summary") && chosen(event.target))
       event.preventDefault();
@@ -120,6 +124,15 @@ function render({ model, el }) {
     if (event.repeat) sayMoved({ key });
     else model.send({ key });
   }
+  // A group with one place in the order of Tab: Up and Down lead from part to part.
+  on(el, "keydown", (event) => {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    const group = step && event.target.closest("[data-arrows]");
+    if (!group) return;
+    const parts = [...group.querySelectorAll("[tabindex]")];
+    parts[parts.indexOf(event.target) + step]?.focus();
+    event.preventDefault();
+  });
   on(el, "keydown", press);
   on(document, "keydown", press);
 

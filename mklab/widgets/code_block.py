@@ -3,8 +3,9 @@
 from mklab.widgets.blocks import changed_bar, code, code_width, titled, wrap_code
 from mklab.widgets.palette import Palette
 from mklab.widgets.picture import Drawing
-from mklab.widgets.steps import Instruction, Step
+from mklab.widgets.steps import Instruction, Step, instructions
 from mklab.widgets.svg import element, text
+from mklab.widgets.view import View
 
 __all__ = ["draw", "tell"]
 
@@ -16,11 +17,11 @@ _SIDE_BY_SIDE = 560
 """Pixels from which on source lines stand beside the disassembly, not below it."""
 
 
-def draw(step: Step, palette: Palette, width: int) -> Drawing:
+def draw(view: View, step: Step, palette: Palette, width: int) -> Drawing:
     """The instructions as rows: address, disassembly, source line."""
-    rows = _rows(step)
+    rows = _rows(view, step)
     if not rows:
-        words = "Which code it executes is not recorded: no memory is mapped where its RIP points."
+        words = "No code is recorded where its RIP points."
         return titled("Code", "", Drawing(text(0, 12, words, palette.role("muted")), 16), palette, width)
     address = _GUTTER + max(code_width(f"{row.line.linear:#x}") for row in rows) + 12
     beside = width >= _SIDE_BY_SIDE and any(row.source for row in rows)
@@ -38,10 +39,11 @@ def draw(step: Step, palette: Palette, width: int) -> Drawing:
     )
 
 
-def _rows(step: Step) -> list[Instruction]:
+def _rows(view: View, step: Step) -> list[Instruction]:
     """What was executed, and what follows up to the first jump that is always taken."""
-    rows = list(step.trail)
-    for one in step.following:
+    everything = instructions(view, step)
+    rows = everything[: len(step.trail)]
+    for one in everything[len(rows) :]:
         rows.append(one)
         if one.line.text.startswith(_NO_WAY_ON):
             break
@@ -78,10 +80,10 @@ def _row(
     return Drawing(content, height)
 
 
-def tell(step: Step) -> str:
+def tell(view: View, step: Step) -> str:
     """The same in words, a line for each instruction."""
     rows = []
-    for number, row in enumerate(_rows(step)):
+    for number, row in enumerate(_rows(view, step)):
         label = "next" if number == len(step.trail) else "step" if number == len(step.trail) - 1 else ""
         source = f"{row.source.file}:{row.source.number}  {' '.join(row.source.text.split())}" if row.source else ""
         rows.append(f"{label:<5} {row.line.linear:#10x}  {row.line.text:<34} {source}".rstrip())

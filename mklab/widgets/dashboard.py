@@ -6,17 +6,18 @@ from typing import Any
 
 import ipywidgets
 
+from mklab.widgets import picture
 from mklab.widgets.canvas import Canvas
 from mklab.widgets.controls import Controls
 from mklab.widgets.palette import LIGHT
 from mklab.widgets.panel import Panel, style
 from mklab.widgets.parts import DEFAULT, PARTS, parts_named
-from mklab.widgets.picture import svg, twin
 from mklab.widgets.stage import Stage
 from mklab.widgets.still import Lasting
 from mklab.widgets.svg import stacked
+from mklab.widgets.view import View
 
-__all__ = ["TITLE", "Dashboard"]
+__all__ = ["TITLE", "Dashboard", "svg"]
 
 TITLE = "Who owns what, what is moving, and why?"
 _STILL = 960
@@ -52,9 +53,12 @@ class Dashboard(Lasting):
         self.panels: dict[str, Panel] = {}
         self.controls = Controls(self.stage, export, TITLE)
         self._chooser = Canvas(self._act)
-        self._grid = ipywidgets.Box()
-        self._grid.add_class("mk-parts")
-        super().__init__([style(), self.controls, self._chooser, self._grid], self._svg, self._words, TITLE)
+        self._columns = {place: ipywidgets.Box() for place in ("top", "left", "right", "bottom")}
+        for place, column in self._columns.items():
+            column.add_class(f"mk-{place}")
+        grid = ipywidgets.Box(list(self._columns.values()))
+        grid.add_class("mk-parts")
+        super().__init__([style(), self.controls, self._chooser, grid], self._svg, self._words, TITLE)
         self.add_class("mklab")
         self.add_class("mk-dashboard")
         self.stage.add(self)
@@ -88,8 +92,10 @@ class Dashboard(Lasting):
         for name in self.shown:
             if name not in self.panels:
                 self.panels[name] = PARTS[name].panel(self.stage)
-                self.panels[name].add_class("mk-wide" if PARTS[name].wide else "mk-part")
-        self._grid.children = [self.panels[name] for name in self.shown]
+                # On a narrow page the order is that of the parts; on a wide one each column has its own.
+                self.panels[name].layout.order = str(list(PARTS).index(name))
+        for place, column in self._columns.items():
+            column.children = [self.panels[name] for name in self.shown if PARTS[name].place == place]
         toggles = "".join(
             f'<button type="button" data-act="part" data-value="{name}" data-key="part-{name}" '
             f'aria-pressed="{str(name in self.shown).lower()}">{escape(part.title)}</button>'
@@ -101,10 +107,18 @@ class Dashboard(Lasting):
         self.redraw()
 
     def _svg(self) -> str:
-        view = self.stage.view
-        pictures = [PARTS[name].picture for name in self.shown]
-        words = " ".join(one.answer(view) for one in pictures)
-        return stacked(TITLE, words, [svg(one, view, width=_STILL) for one in pictures], LIGHT)
+        return svg(self.stage.view, self.shown)
 
     def _words(self) -> str:
-        return "\n\n".join(twin(PARTS[name].picture, self.stage.view) for name in self.shown)
+        return "\n\n".join(picture.twin(PARTS[name].picture, self.stage.view) for name in self.shown)
+
+
+def svg(view: View, parts: Sequence[str] = DEFAULT) -> str:
+    """The pictures of ``view`` below each other, on their own paper.
+
+    Raises:
+        ValueError: there is no part of that name.
+    """
+    pictures = [PARTS[name].picture for name in parts_named(parts)]
+    words = " ".join(one.answer(view) for one in pictures)
+    return stacked(TITLE, words, [picture.svg(one, view, width=_STILL) for one in pictures], LIGHT)

@@ -5,7 +5,7 @@ from mklab.recording import MULTIKERNEL_VECTOR, Ipi, Slot
 from mklab.widgets import messages
 from mklab.widgets.bits_words import icr_low
 from mklab.widgets.flow import Entry, Flow, is_torn
-from mklab.widgets.lanes import owner_at
+from mklab.widgets.sequence_lanes import owner_at
 from mklab.widgets.told import Fact, Told
 from mklab.widgets.view import View
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 from mklab.recording import Look
 from mklab.widgets.kimage_list import TYPES, Images, Loaded, Pointer, images
 from mklab.widgets.memory import Layout, amount, stretch
+from mklab.widgets.memory_state import nothing
 from mklab.widgets.palette import Palette
 from mklab.widgets.picture import Drawing, drawn
 from mklab.widgets.routes import Arrow, grid
@@ -23,6 +24,8 @@ __all__ = ["PICTURE", "Kimages"]
 _MOST = 11
 """Nodes drawn beside the head; the twin has all."""
 _MOST_SEGMENTS = 3
+_EXACT = 1 << 53
+"""Numbers from here on are not exact in a browser; no memory has such an address."""
 _LINE = 18
 _HEADER = 26
 _KNOWN = ("start", "type", "nr_segments")
@@ -101,8 +104,9 @@ class Kimages:
             rest = len(state.images.nodes) - len(shown)
             content += text(0, y + 12, f"{rest} more nodes; the text twin has them.", palette.role("muted"))
             y += 20
-        content += _key(y, palette, width)
-        y += 40 if width < 620 else 24
+        key, height = _key(y, palette, width)
+        content += key
+        y += height
         for words, event, address in _troubles(state):
             content, y = _trouble(content, y, words, event, address, width, palette, view)
         panel, height = _proc(state, y + 8, width, palette)
@@ -142,7 +146,7 @@ def _state(view: View) -> _State | str:
     """What is drawn, or why there is nothing."""
     frame = view.frame
     if frame is None:
-        return "Nothing recorded yet. Press Step (S), or run the cell above."
+        return nothing(view)
     layout = history(view.film).layout(view.look)
     found = images(frame, view.film.description, layout)
     if found is None:
@@ -348,10 +352,13 @@ def _nowhere(value: int, words: str, x: int, y: int, width: int, height: int, pa
     content += text(x + 24, y + 17, f"{value:#x}", alert, size=11, bold=True, font_family=CODE)
     for number, line in enumerate(wrap(words, width - 16, 11)):
         content += text(x + 9, y + 34 + 15 * number, line, palette.role("ink"), size=11)
-    return element("g", content, data_address=value, tabindex=0, role="button", aria_label=f"{value:#x}: {words}")
+    label = f"{value:#x}: {words}"
+    if value >= _EXACT:
+        return element("g", content, aria_label=label)
+    return element("g", content, data_address=value, tabindex=0, role="button", aria_label=label)
 
 
-def _key(y: int, palette: Palette, width: int) -> str:
+def _key(y: int, palette: Palette, width: int) -> tuple[str, int]:
     ink, muted = palette.role("ink"), palette.role("muted")
     content = path([(0, y + 8, 26, y + 8)], ink, 1.6) + element("path", d=f"M34 {y + 8}l-8 -5v10z", fill=ink)
     content += text(40, y + 12, "next", muted)
@@ -359,9 +366,10 @@ def _key(y: int, palette: Palette, width: int) -> str:
     content += element("path", d=f"M76 {y + 8}l8 -5v10z", fill=palette.role("paper"), stroke=ink, stroke_width=1.4)
     content += text(116, y + 12, "prev", muted)
     words = "They lead to the list_head inside a kimage, and are drawn where they lead, not where they should."
-    for number, line in enumerate(wrap(words, width - 160, 11)):
+    lines = wrap(words, width - 160, 11)
+    for number, line in enumerate(lines):
         content += text(160, y + 12 + 14 * number, line, muted, size=11)
-    return content
+    return content, 14 * len(lines) + 14
 
 
 # What is wrong

@@ -1,186 +1,315 @@
-"""Which rows and which lanes of the sequence diagram have room, and where each lane stands."""
+"""Lanes of CPUs over virtual time, as data: what the picture of ownership and its chart in JupyterLab both draw.
+
+However long a run is, a lane has few boxes: stretches too short to be seen apart are one box.
+"""
 
 import bisect
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from mklab.recording import Film, Ipi
-from mklab.widgets.flow import Entry, Flow
-from mklab.widgets.messages import Row, row
+from mklab.recording import Span
+from mklab.widgets.fates import Arrival, Fates, outlook
 from mklab.widgets.view import View
 
-__all__ = ["FOLD_ABOVE", "MOST_ROWS", "Lane", "Window", "owner_at", "window"]
+__all__ = [
+    "FOLD_ABOVE",
+    "Box",
+    "Group",
+    "Lane",
+    "Window",
+    "end_of",
+    "groups",
+    "index_at",
+    "lane",
+    "state_of",
+    "stretches",
+    "ticks",
+]
 
 FOLD_ABOVE = 12
-"""More CPUs than these share a lane for each kernel."""
-MOST_ROWS = 16
-_CPU = (56, 88)
-_SLOT = (44, 60)
-"""The least and the most pixels of a lane."""
-_WORDS = (170, 300)
-"""The least pixels of the words beside the lanes, and those from which on lanes may grow."""
-_NARROW = 560
-"""Below this many pixels the times stand with the words, not in a column."""
-_DIGIT = 6.8
-"""Pixels of a digit in a column of times, 11 pixels high."""
-
-
-class Lane(NamedTuple):
-    """What has a lane: ``cpu`` and its index, ``slot`` and its address, ``kernel`` and its name (None: nobody)."""
-
-    kind: str
-    what: int | str | None
+"""So many CPUs have a lane each, and so many lanes are shown at once."""
+_SHORTEST = 4
+"""Pixels of the shortest box."""
+_DENSE = 4
+"""Spans in that stretch above which a box is made longer at once."""
+_SAMPLE = 8
+"""Spans that are looked at to tell what a box of many looks like."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What is shown.
+    """The stretch of time that is drawn, and how wide.
 
     Attributes:
-        rows: the rows.
-        earlier, later: how many there are before and after them.
-        lanes: the x of the middle of each lane, in pixels.
-        sizes: how wide each lane is.
-        targets: for each slot, the CPU whose it is.
-        unfolded: the CPUs that have lanes of their own; None: all.
-        left: where the lanes begin; zero where times have no column.
-        words: where the words begin.
+        start, end: instructions.
+        width: pixels.
     """
 
-    rows: list[Row]
-    earlier: int
-    later: int
-    lanes: dict[Lane, int]
-    sizes: dict[Lane, int]
-    targets: dict[int, int]
-    unfolded: frozenset[int] | None
-    left: int
-    words: int
+    start: float
+    end: float
+    width: float
 
-    def lane(self, film: Film, cpu: int, event: int) -> Lane:
-        """Where ``cpu`` is at ``event``: its lane or, past a dozen CPUs, that of the kernel it belongs to."""
-        return _lane(film, cpu, event, self.unfolded)
+    @property
+    def per_pixel(self) -> float:
+        """Instructions in a pixel."""
+        return max(self.end - self.start, 1) / max(self.width, 1)
 
-
-def window(view: View, width: int) -> Window:
-    """The newest rows that have room in ``width`` pixels; around the selected one, where that is older."""
-    flow = Flow.of(view.film)
-    end = flow.upto(view.event)
-    chosen = flow.entry_of(view.selected) if view.selected is not None and view.selected <= view.event else None
-    left = int(len(f"{view.time:,}") * _DIGIT) + 16 if width >= _NARROW else 8
-    room = width - left - _WORDS[0] - 16
-    first, last, unfolded = end, end, _unfolded(view, chosen if chosen is not None else end - 1)
-    if end:
-        first, last = _newest(view, end - 1, end, room, unfolded)
-        if chosen is not None and not first <= chosen < last:
-            first, last = _newest(view, chosen, end, room, unfolded, around=True)
-    rows = [row(view, flow.entries[place]) for place in range(first, last)]
-    lanes, targets = _lanes(view.film, rows, unfolded)
-    sizes, x, places = _sizes(lanes, width - left - _WORDS[1] - 16), left, {}
-    for one in lanes:
-        places[one] = x + sizes[one] // 2
-        x += sizes[one]
-    return Window(rows, first, end - last, places, sizes, targets, unfolded, left, x + 16)
+    def x(self, time: float) -> float:
+        """Pixels from the left edge to ``time``."""
+        return (time - self.start) / self.per_pixel
 
 
-def owner_at(film: Film, cpu: int, event: int) -> str | None:
-    """Whose ``cpu`` was after event number ``event``."""
-    spans = film.recording.spans[cpu]
-    return spans[max(0, bisect.bisect_right(spans, event, key=lambda span: span.start.event) - 1)].owner
+@dataclass(frozen=True)
+class Box:
+    """A stretch of a lane that looks alike.
+
+    Attributes:
+        left, right: from where to where it is drawn, in instructions; a short one is drawn longer than it lasts.
+        span: the span whose look it has.
+        start, end: instructions.
+        count: how many spans it stands for.
+    """
+
+    left: float
+    right: float
+    span: Span
+    start: int
+    end: int
+    count: int = 1
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """What tells it from its neighbours."""
+        return _looks(self.span), self.count > 1
 
 
-def _unfolded(view: View, place: int) -> frozenset[int] | None:
-    """The CPUs of the selected row, past a dozen; by default of the newest one."""
-    if len(view.film.recording.apic_ids) <= FOLD_ABOVE:
-        return None
-    flow = Flow.of(view.film)
-    if place < 0:
-        return frozenset()
-    concerned = [flow.recording.ipis[one] for one in flow.entries[place].places]
-    found = {concerned[0].sender} | {ipi.target for ipi in concerned if ipi.target is not None}
-    # What concerns everybody unfolds nobody.
-    return frozenset(found if len(found) <= 3 else {concerned[0].sender})
+@dataclass(frozen=True)
+class Group:
+    """One CPU, or neighbours that fared alike.
+
+    Attributes:
+        cpus: their indexes.
+        now: how the first one stands at the moment.
+    """
+
+    cpus: list[int]
+    now: Span
+
+    @property
+    def name(self) -> str:
+        """``CPU 2`` or ``CPU 4-63``."""
+        return f"CPU {self.cpus[0]}" if len(self.cpus) == 1 else f"CPU {self.cpus[0]}-{self.cpus[-1]}"
+
+    @property
+    def has_trouble(self) -> bool:
+        """Whether it is shut down or breaks its plan."""
+        return self.now.against_plan or self.now.state == "shut down"
 
 
-def _newest(
-    view: View, begin: int, end: int, room: int, unfolded: frozenset[int] | None, *, around: bool = False
-) -> tuple[int, int]:
-    """The first entry, and the one behind the last, of those that have room together with entry ``begin``."""
-    flow, lanes = Flow.of(view.film), set[Lane]()
+@dataclass(frozen=True)
+class Lane(Group):
+    """The history of a group's first CPU.
 
-    def fits(place: int) -> bool:
-        more = lanes | _lanes_of(view.film, flow.entries[place], unfolded)
-        if sum(_least(one) for one in more) > room:
-            return False
-        lanes.update(more)
-        return True
+    Attributes:
+        past, later: boxes up to the moment, and what is recorded beyond it.
+        arrivals: INITs and SIPIs that reached it.
+    """
 
-    lanes |= _lanes_of(view.film, flow.entries[begin], unfolded)
-    first, last = begin, begin + 1
-    while around and last < end and last - first < MOST_ROWS // 2 and fits(last):
-        last += 1
-    while first > 0 and last - first < MOST_ROWS and fits(first - 1):
-        first -= 1
-    return first, last
+    past: list[Box]
+    later: list[Box]
+    arrivals: list[Arrival]
+
+    def plans(self) -> list[tuple[float, float, str]]:
+        """From where to where (as drawn) which owner was planned; the host's own CPUs that it owns are left out."""
+        found = []
+        for planned, run in groupby(self.past, key=lambda box: _plan_of(box.span)):
+            boxes = list(run)
+            if planned:
+                found.append((boxes[0].left, boxes[-1].right, planned))
+        return found
+
+    def broken_plans(self) -> list[tuple[float, float]]:
+        """From where to where (as drawn) the CPU belonged to another kernel than the one it was meant for."""
+        found = []
+        for broken, run in groupby(self.past, key=lambda box: box.span.against_plan):
+            boxes = list(run)
+            if broken:
+                found.append((boxes[0].left, boxes[-1].right))
+        return found
 
 
-def _lanes_of(film: Film, entry: Entry, unfolded: frozenset[int] | None) -> set[Lane]:
-    found = set()
-    for place in entry.places:
-        ipi = film.recording.ipis[place]
-        concerned = [ipi.sender] if entry.kind == "sent" else []
-        concerned += [ipi.target] if ipi.target is not None else []
-        found |= {_lane(film, cpu, entry.event, unfolded) for cpu in concerned}
-        if slot := _slot(ipi, unfolded):
-            found.add(slot)
+def state_of(span: Span) -> str:
+    """The state in one word: the mode of a CPU that runs, else its state."""
+    return outlook(span)[1]
+
+
+def end_of(view: View) -> int:
+    """The last time (instructions) that is recorded; 1 where nothing is."""
+    looks = view.film.looks
+    return max(view.film.recording.time, looks[-1].time if looks else 0, 1)
+
+
+def groups(view: View) -> tuple[list[Group], list[Group]]:
+    """The groups of CPUs that have a lane, and those that are left out.
+
+    Up to a dozen CPUs have a lane each. Of more, neighbours that stand alike and have looked alike in turn share one;
+    a CPU that is selected has its own. Where that makes more than a dozen, those with trouble and small groups come
+    first.
+    """
+    event, recording = view.event, view.film.recording
+    standing = [recording.span_at(cpu, event) for cpu in range(len(recording.apic_ids))]
+    if len(standing) <= FOLD_ABOVE:
+        return [Group([cpu], now) for cpu, now in enumerate(standing)], []
+    fates, own = Fates.of(view.film), _selected(view)
+
+    def fate(cpu: int) -> tuple[object, ...]:
+        return (cpu if cpu in own else None, *_looks(standing[cpu]), *fates.outlooks(cpu, event))
+
+    found = [list(cpus) for _, cpus in groupby(range(len(standing)), key=fate)]
+    made = [Group(cpus, standing[cpus[0]]) for cpus in found]
+    if len(made) <= FOLD_ABOVE:
+        return made, []
+    ranked = sorted(made, key=lambda one: (one.cpus[0] not in own, not one.has_trouble, len(one.cpus)))
+    return ranked[:FOLD_ABOVE], sorted(ranked[FOLD_ABOVE:], key=lambda one: one.cpus)
+
+
+def _selected(view: View) -> set[int]:
+    """The CPUs that are selected, by themselves or with an event."""
+    chosen = {view.cpu}
+    if view.selected is not None:
+        chosen.add(view.film.events[view.selected].cpu)
+    return {cpu for cpu in chosen if cpu is not None}
+
+
+def lane(view: View, group: Group, window: Window) -> Lane:
+    """The lane of ``group``."""
+    first, recording = group.cpus[0], view.film.recording
+    spans, here = recording.spans[first], index_at(recording.spans[first], view.event)
+    middle, end = min(max(view.time, window.start), window.end), min(end_of(view), window.end)
+    shortest = _SHORTEST * window.per_pixel
+    past = stretches(spans, 0, here, window.start, middle, shortest)
+    later = stretches(spans, here, len(spans) - 1, middle, end, shortest)
+    arrivals = Fates.of(view.film).arrivals(first, window.start, window.end, view.event)
+    return Lane(group.cpus, group.now, past, later, _apart(arrivals, 2 * shortest))
+
+
+def _apart(arrivals: list[Arrival], room: float) -> list[Arrival]:
+    """One INIT and one SIPI of those that are too close to be told apart."""
+    found: list[Arrival] = []
+    last: dict[bool, float] = {}
+    for one in arrivals:
+        if one.time - last.get(one.is_init, -room) >= room:
+            last[one.is_init] = one.time
+            found.append(one)
     return found
 
 
-def _lane(film: Film, cpu: int, event: int, unfolded: frozenset[int] | None) -> Lane:
-    own = unfolded is None or cpu in unfolded
-    return Lane("cpu", cpu) if own else Lane("kernel", owner_at(film, cpu, event))
+def index_at(spans: list[Span], event: int) -> int:
+    """The place in ``spans`` of the one that lasted after event number ``event``."""
+    return bisect.bisect_right(spans, event, key=lambda span: span.start.event) - 1
 
 
-def _slot(ipi: Ipi, unfolded: frozenset[int] | None) -> Lane | None:
-    shown = ipi.slot is not None and (unfolded is None or ipi.target in unfolded)
-    return Lane("slot", ipi.slot.address) if shown and ipi.slot else None
+def stretches(spans: list[Span], first: int, last: int, start: float, end: float, shortest: float) -> list[Box]:
+    """What is drawn of ``spans[first]`` to ``spans[last]`` between ``start`` and ``end`` (instructions).
+
+    A span that took no time is not drawn. One shorter than ``shortest`` is drawn that long, together with those that
+    follow it within that time.
+    """
+    boxes: list[Box] = []
+    at = max(bisect.bisect_right(spans, start, first, last + 1, key=_start) - 1, first)
+    while at <= last and (begin := max(spans[at].start.time, start)) < end:
+        after = at + 1
+        if _end(spans, at, last, end) - begin < shortest:
+            reach = begin + shortest
+            after = bisect.bisect_right(spans, reach, at + 1, last + 1, key=_start)
+            if after - at > _DENSE:
+                reach += 2 * shortest
+                after = bisect.bisect_right(spans, reach, after, last + 1, key=_start)
+            # The last of them may go on for longer, and is then a box of its own.
+            if after - 1 > at and _end(spans, after - 1, last, end) - spans[after - 1].start.time >= shortest:
+                after -= 1
+        finish = _end(spans, after - 1, last, end)
+        if finish > begin:
+            span, count = _common(spans, at, after, begin, finish)
+            _append(boxes, Box(begin, finish, span, round(begin), round(finish), count), shortest)
+        at = after
+    if boxes and boxes[-1].right > end:
+        # There is no room behind the last one: it takes some of what is before it.
+        left = max(end - shortest, start)
+        boxes[-1] = replace(boxes[-1], left=min(boxes[-1].left, left), right=end)
+        if len(boxes) > 1:
+            boxes[-2] = replace(boxes[-2], right=min(boxes[-2].right, boxes[-1].left))
+    return boxes
 
 
-def _lanes(film: Film, rows: list[Row], unfolded: frozenset[int] | None) -> tuple[list[Lane], dict[int, int]]:
-    """The lanes of ``rows`` from left to right, each slot left of the CPU whose it is, kernels first; whose slots."""
-    found = set[Lane]().union(*(_lanes_of(film, one.entry, unfolded) for one in rows))
-    targets: dict[int, int] = {}
-    for one in rows:
-        for ipi in one.ipis:
-            if ipi.slot and ipi.target is not None and Lane("slot", ipi.slot.address) in found:
-                targets[ipi.slot.address] = ipi.target
-    # A message may be delivered after its sender and its slot have left the window: the CPU has a lane all the same.
-    found |= {_lane(film, cpu, rows[-1].entry.event, unfolded) for cpu in targets.values()}
-    kernels = sorted((one for one in found if one.kind == "kernel"), key=_kernel_order)
-    ordered = list(kernels)
-    for cpu in sorted(int(one.what or 0) for one in found if one.kind == "cpu"):
-        ordered += [Lane("slot", address) for address in sorted(targets) if targets[address] == cpu]
-        ordered.append(Lane("cpu", cpu))
-    return ordered, targets
+def _start(span: Span) -> int:
+    return span.start.time
 
 
-def _kernel_order(lane: Lane) -> tuple[int, int, str]:
-    """The host, kernels by number, nobody."""
-    words = str(lane.what or "")
-    return (0 if words == "host" else 2 if lane.what is None else 1, len(words), words)
+def _append(boxes: list[Box], box: Box, shortest: float) -> None:
+    """Draw ``box`` after ``boxes``, or make the last one longer where nothing tells them apart."""
+    left = max(box.left, boxes[-1].right) if boxes else box.left
+    right = max(box.right, left + shortest)
+    if boxes and boxes[-1].alike == box.alike:
+        before = boxes.pop()
+        # What looked alike all along is one stretch, however many spans it took.
+        count = before.count + box.count if box.count > 1 else 1
+        boxes.append(Box(before.left, right, before.span, before.start, box.end, count))
+    else:
+        boxes.append(Box(left, right, box.span, box.start, box.end, box.count))
 
 
-def _least(lane: Lane) -> int:
-    return (_SLOT if lane.kind == "slot" else _CPU)[0]
+def _end(spans: list[Span], at: int, last: int, end: float) -> float:
+    """When a span ends, if it does so before ``end``."""
+    own = spans[at].end
+    return end if at == last or own is None else min(own.time, end)
 
 
-def _sizes(lanes: list[Lane], room: int) -> dict[Lane, int]:
-    """How wide the lanes are: between their least and their most, as ``room`` allows."""
-    least = sum(_least(one) for one in lanes)
-    most = sum((_SLOT if one.kind == "slot" else _CPU)[1] for one in lanes)
-    part = 0.0 if most == least else min(1.0, max(0.0, (room - least) / (most - least)))
-    sizes = {}
-    for one in lanes:
-        small, large = _SLOT if one.kind == "slot" else _CPU
-        sizes[one] = int(small + part * (large - small))
-    return sizes
+def _common(spans: list[Span], first: int, after: int, start: float, end: float) -> tuple[Span, int]:
+    """A span that stands for ``spans[first]`` up to ``spans[after]``, and how many of these took time.
+
+    The owner who had the CPU longest, and the longest of what it did. A CPU that runs and halts by turns is shown as
+    running, so that its stretches make one box.
+    """
+    if after - first == 1:
+        return spans[first], 1
+    # An odd step, lest of two states in turn only one be seen.
+    step = (after - first) // _SAMPLE | 1
+    owned: dict[str | None, float] = defaultdict(float)
+    lasted: dict[tuple[object, ...], float] = defaultdict(float)
+    example: dict[tuple[object, ...], Span] = {}
+    count = 0
+    for span in spans[first:after:step]:
+        time = min(span.end.time if span.end else end, end) - max(span.start.time, start)
+        if time > 0:
+            count += 1
+            look = (span.owner, span.state, span.mode, span.planned)
+            owned[span.owner] += time
+            lasted[look] += time
+            example.setdefault(look, span)
+    if not owned:
+        return spans[first], after - first
+    owner = max(owned, key=lambda one: owned[one])
+    looks = [look for look in lasted if look[0] == owner]
+    longest = max(looks, key=lambda look: (look[1] == "running", lasted[look]))
+    return example[longest], 1 if len(lasted) == 1 else count * step
+
+
+def _looks(span: Span) -> tuple[object, ...]:
+    """What is seen of a span."""
+    return (*outlook(span), span.planned)
+
+
+def _plan_of(span: Span) -> str | None:
+    return None if span.planned == span.owner == "host" else span.planned
+
+
+def ticks(start: float, end: float, about: float = 8) -> list[int]:
+    """Round times from ``start`` to ``end`` in steps of 1, 2 or 5 times a power of ten, at most ``about`` steps."""
+    power = 1
+    while True:
+        for step in (power, 2 * power, 5 * power):
+            if step * about >= end - start:
+                return list(range(-int(-start // step) * step, int(end) + 1, step))
+        power *= 10

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mklab.recording import Description, Found, Frame
 
-__all__ = ["Layout", "Region", "amount", "stretch"]
+__all__ = ["Layout", "Region", "amount", "stretch", "whose"]
 
 _BOOT_INFO = "mk_boot_info"
 _POINTER = 8
@@ -90,9 +90,10 @@ class Layout:
         return region.owner if region else None
 
     def places_at(self, address: int) -> list[Found]:
-        """The places around ``address``, the narrowest one last."""
+        """The places around ``address``, the narrowest one last; of several alike the owner's."""
         around = [one for one in self.places if one.address <= address < one.address + one.size]
-        return sorted(around, key=lambda one: -one.size)
+        owner = self.owner_at(address)
+        return sorted(around, key=lambda one: (-one.size, one.kernel == owner))
 
     def parts(self, start: int, end: int) -> list[Found]:
         """The places that touch memory from ``start`` up to ``end`` and lie in no other one; shared ones once."""
@@ -113,12 +114,13 @@ class Layout:
         ]
 
     def words(self, address: int) -> str:
-        """Where ``address`` is, in words: ``host, stacks``, ``kernel 1``, ``nobody's memory``, ``no memory``."""
+        """Where ``address`` is, in words: ``the host's stacks``, ``kernel 1's memory``, ``no memory``."""
         region, around = self.region_at(address), self.places_at(address)
-        what = f", {around[-1].place.name}" if around else ""
         if region is None:
-            return around[-1].place.name if around else "no memory"
-        return f"{region.owner or 'nobody'}{what}" if region.owner or what else "nobody's memory"
+            return f"the {around[-1].place.name}" if around else "no memory"
+        if around and around[-1].kernel not in ("", region.owner):
+            return f"{whose(region.owner)} memory ({whose(around[-1].kernel)} {around[-1].place.name})"
+        return f"{whose(region.owner)} {around[-1].place.name if around else 'memory'}"
 
 
 def _painted(ram: Sequence[tuple[int, int]], claims: Sequence[tuple[int, int, str]]) -> Iterator[Region]:
@@ -136,6 +138,11 @@ def _painted(ram: Sequence[tuple[int, int]], claims: Sequence[tuple[int, int, st
             if number + 1 == len(owners) or owners[number + 1] != owner:
                 yield Region(begun, cuts[number + 1], owner)
                 begun = cuts[number + 1]
+
+
+def whose(owner: str | None) -> str:
+    """``the host's``, ``kernel 1's``, ``nobody's``."""
+    return "the host's" if owner == "host" else f"{owner or 'nobody'}'s"
 
 
 def amount(size: int) -> str:

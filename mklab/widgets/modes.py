@@ -152,4 +152,4 @@ def needs(registers: Mapping[str, int], span: Span) -> tuple[str, list[Need]]:
         return "64-bit code", [Need("A far jump or return: it loads CS with a segment whose L bit is 1.", False)]
     if span.owner is None:
         return "a kernel", [Need("A jump into a kernel's memory: from then on the CPU is that kernel's.", False)]
-    return f"nothing more, {span.owner} runs here", []
+    return f"nothing more, {'the host' if span.owner == 'host' else span.owner} runs here", []

@@ -56,13 +56,19 @@ class Panel(Lasting):
         self.changed()
         if not self.visible:
             return
-        picture = self.picture
         try:
-            drawn = markup(picture, self.stage.view, self.canvas.width or COLUMN, with_twin=self.has_twin)
+            self.draw()
         except Exception as error:  # one picture's trouble is not that of the others
-            why = f"This moment cannot be drawn: {error} ({type(error).__name__}). The other pictures are not concerned."
-            drawn = f'<h3>{escape(picture.question)}</h3><p class="mklab-trouble">{escape(why)}</p>'
-        self.canvas.markup = drawn
+            why = (
+                f"This moment cannot be drawn: {error} ({type(error).__name__}). The other pictures are not concerned."
+            )
+            question = escape(self.picture.question)
+            self.canvas.markup = f'<h3>{question}</h3><p class="mklab-trouble">{escape(why)}</p>'
+
+    def draw(self) -> None:
+        """Draw the stage's view."""
+        width = self.canvas.width or COLUMN
+        self.canvas.markup = markup(self.picture, self.stage.view, width, with_twin=self.has_twin)
 
     def _seen(self) -> None:
         self.stage.steering.wake()

@@ -1,7 +1,7 @@
 """Cards in a grid, and arrows between them that never cross a card: they run in the gaps between columns and rows."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mklab.widgets.palette import Palette
 from mklab.widgets.svg import element
@@ -67,7 +67,8 @@ def grid(heights: list[int], arrows: list[Arrow], width: int) -> Grid:
 
 def _grid(heights: list[int], arrows: list[Arrow], width: int, columns: int) -> Grid:
     at = [divmod(number, columns) for number in range(len(heights))]
-    direct, routed = [], []
+    direct: list[Arrow] = []
+    routed: list[Arrow] = []
     for one in arrows:
         (row, column), (to_row, to_column) = at[one.source], at[one.target]
         beside = row == to_row and to_column == column + (1 if one.forward else -1)
@@ -80,7 +81,7 @@ def _grid(heights: list[int], arrows: list[Arrow], width: int, columns: int) -> 
         (_, column), (to_row, to_column) = at[one.source], at[one.target]
         out, into = (column + 1, to_column) if one.forward else (column, to_column + 1)
         channel = to_row if one.forward else to_row + 1
-        tracks.append((out, columns_used[out], into, columns_used[into] + (out == into), channel, rows_used[channel]))
+        tracks.append((out, columns_used[out], into, columns_used[into], channel, rows_used[channel]))
         columns_used[out] += 1
         columns_used[into] += 1
         rows_used[channel] += 1
@@ -102,9 +103,7 @@ def _grid(heights: list[int], arrows: list[Arrow], width: int, columns: int) -> 
         (x, y), (to_x, to_y) = places[one.source], places[one.target]
         start, end = (x + card, to_x) if one.forward else (x, to_x + card)
         level = y + one.leaves
-        drawn.append(
-            (replace(one), [(start, level), (end, level if one.leaves == one.arrives else to_y + one.arrives)])
-        )
+        drawn.append((one, [(start, level), (end, level if one.leaves == one.arrives else to_y + one.arrives)]))
     for one, (out, out_track, into, into_track, channel, track) in zip(routed, tracks, strict=True):
         (x, y), (to_x, to_y) = places[one.source], places[one.target]
         start, end = (x + card, to_x) if one.forward else (x, to_x + card)

@@ -78,6 +78,8 @@ def _note(frame: Frame, cpu: int) -> str:
     words = f"GDTR {registers['gdtr.base']:#x}, limit {registers['gdtr.limit']:#x}"
     if not registers["cr0"] & 1:
         return f"{words}; in real mode nobody reads it"
+    if registers["cs"] > registers["gdtr.limit"]:
+        return f"{words}; CS = {registers['cs']:#x} is no entry of it: CS keeps what it held, until it is loaded"
     return words
 
 

@@ -19,6 +19,7 @@ __all__ = ["PICTURE", "Stepper"]
 _MOST_CHANGES = 12
 _TWO_COLUMNS = 900
 _GAP = 40
+_LADDER = 244
 
 
 class Stepper:
@@ -43,7 +44,7 @@ class Stepper:
         linear, title = _walked(view, step)
         two = width >= _TWO_COLUMNS
         column = (width - _GAP) // 2 if two else width
-        left = [code_block.draw(step, palette, column), _changes(step, palette, column)]
+        left = [code_block.draw(view, step, palette, column), _changes(step, palette, column)]
         right = [
             _mode(step, palette, column),
             segments.draw(frame, cpu, palette, column),
@@ -76,7 +77,7 @@ class Stepper:
                 f"next: {coming}",
                 *(f"  {'has  ' if need.done else 'needs'} {need.words}" for need in wanted),
                 "",
-                code_block.tell(step),
+                code_block.tell(view, step),
                 "",
                 *(
                     f"CHANGED {one.name:<10} {one.old} -> {one.new}" + (f"  {one.note}" if one.note else "")
@@ -102,7 +103,7 @@ def _what(step: Step) -> str:
     if step.happened:
         return f"{cpu}: {means}"
     if step.executed is not None:
-        said = f"{cpu} executed {step.executed.line.text} at {step.executed.line.linear:#x}"
+        said = f"{cpu} executed {step.executed.text} at {step.executed.linear:#x}"
         return f"{said}: {means}" if means else f"{said}."
     if step.count:
         said = f"{cpu} executed {step.count:,} instructions up to t={step.time:,}"
@@ -141,7 +142,7 @@ def _address_choice(view: View) -> str:
     return (
         '<label class="mk-choice">Page walk of linear address '
         f'<input data-act="address" data-on="change" data-key="stepper-address" value="{escape(shown)}" '
-        'placeholder="next instruction" pattern="(0[xX])?[0-9a-fA-F]{1,16}" size="18" '
+        'placeholder="next instruction" pattern="0[xX][0-9a-fA-F]{1,16}" size="18" '
         'title="hexadecimal, such as 0x2000000; empty: the next instruction"></label>'
     )
 
@@ -191,10 +192,10 @@ def _milestones(way: list[Milestone], palette: Palette, width: int) -> Drawing:
 
 def _mode(step: Step, palette: Palette, width: int) -> Drawing:
     """The ladder of modes, the bits that decide, and what the next mode needs."""
-    ladder = _ladder(step, palette, 212)
-    right = width - 212 - 24
+    ladder = _ladder(step, palette, _LADDER)
+    right = width - _LADDER - 24
     bits = _bits(step, palette, right)
-    tops = ladder.content + element("g", bits.content, transform="translate(236 0)")
+    tops = ladder.content + element("g", bits.content, transform=f"translate({_LADDER + 24} 0)")
     both = Drawing(tops, max(ladder.height, bits.height))
     coming, wanted = needs(step.after, step.span)
     ink, muted = palette.role("ink"), palette.role("muted")
@@ -233,7 +234,7 @@ def _ladder(step: Step, palette: Palette, width: int) -> Drawing:
             stroke=ink if reached else palette.role("axis"),
             stroke_dasharray=None if reached else "4 3",
         )
-        title = f"{name}, {mode.code}-bit code" if here and name in ("protected", "compatibility") else name
+        title = f"{name}, {mode.code}-bit" if here and name in ("protected", "compatibility") else name
         content += text(9, y + 16, title, paper if here else ink, bold=True)
         content += text(9, y + 30, condition, paper if here else muted, size=11)
         if here:
@@ -281,7 +282,9 @@ def _changes(step: Step, palette: Palette, width: int) -> Drawing:
         words = "Nothing: no register changed." if step.before else "Nothing is known of what was before."
         return titled("Changed by this step", "", Drawing(text(0, 12, words, muted), 16), palette, width)
     names = max(code_width(one.name) for one in shown) + 28
-    before = names + min(max(code_width(one.old) for one in shown), 140) + 12
+    # Long values wrap: both columns have at most the same room.
+    room = min(max(code_width(one.old) for one in shown) + 4, (width - names - 40) / 2)
+    before = names + room + 8
     after = before + 28
     content = text(names, 10, "before", muted, size=11) + text(after, 10, "after", muted, size=11)
     y = 16
@@ -290,27 +293,33 @@ def _changes(step: Step, palette: Palette, width: int) -> Drawing:
         content += element("g", drawn, transform=f"translate(0 {y})")
         y += height
     if len(step.changes) > len(shown):
-        more = f"{len(step.changes) - len(shown)} more registers are in the text twin."
+        left = len(step.changes) - len(shown)
+        more = f"{left} more {'is' if left == 1 else 'are'} in the text twin."
         content += text(0, y + 14, more, muted)
         y += 20
-    count = "1 instruction" if step.count == 1 else f"{step.count:,} instructions" if step.count else ""
+    # A film holds what memory looked like, not stores.
+    single = "1 instruction; a store of the same bytes is no change"
+    count = single if step.count == 1 else f"{step.count:,} instructions" if step.count else ""
     return titled("Changed by this step", count, Drawing(content, y), palette, width)
 
 
 def _change(one: Change, names: float, before: float, after: float, palette: Palette, width: int) -> tuple[str, int]:
     ink, muted = palette.role("ink"), palette.role("muted")
-    content = changed_bar(0, 2, 16, palette) + code(16, 15, one.name, ink)
-    content += code(names, 15, one.old, muted)
-    content += path([(before, 11, before + 14, 11)], muted) + element(
-        "path", d=f"M{before + 13:.1f} 7l6 4l-6 4z", fill=muted
-    )
-    content += code(after, 15, one.new, ink, bold=True)
-    height, y = 22, 15
+    content = code(16, 15, one.name, ink)
+    old, new = wrap_code(one.old, before - names - 4), wrap_code(one.new, width - after)
+    for row, part in enumerate(old):
+        content += code(names, 15 + 16 * row, part, muted)
+    for row, part in enumerate(new):
+        content += code(after, 15 + 16 * row, part, ink, bold=True)
+    content += path([(before, 11, before + 14, 11)], muted)
+    content += element("path", d=f"M{before + 13:.1f} 7l6 4l-6 4z", fill=muted)
+    rows = max(len(old), len(new))
     if one.note:
-        left = after + code_width(one.new) + 12
+        left, y = after + code_width(new[-1]) + 12, 16 * len(new) - 1
         if left + code_width(one.note, 11) > width:
-            left, y = names, 31
+            left, y = names, 16 * rows + 15
         for part in wrap_code(one.note, width - left, 11):
             content += code(left, y, part, ink, size=11)
-            height, y = y + 7, y + 14
-    return content, height
+            y += 16
+        rows = max(rows, y // 16)
+    return content + changed_bar(0, 2, 16 * rows, palette), 16 * rows + 6

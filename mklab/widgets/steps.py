@@ -11,12 +11,23 @@ from mklab.recording.bits import BITS, names
 from mklab.widgets.modes import bits_of, mode_of
 from mklab.widgets.view import View
 
-__all__ = ["Change", "Instruction", "Step", "last_step", "meaning", "shown_name", "shown_value"]
+__all__ = [
+    "Change",
+    "Executed",
+    "Instruction",
+    "Step",
+    "instructions",
+    "last_step",
+    "meaning",
+    "shown_name",
+    "shown_value",
+]
 
 _TRAIL = 3
 """Executed instructions that are shown before the next one."""
 _MOST_EVENTS = 64
 """Events between two looks that are looked at."""
+_SHOWN_BYTES = 8
 _SEGMENTS = ("cs", "ss", "ds", "es", "fs", "gs", "ldtr", "tr")
 _FIRST = ("cs", "cs.base", "cs.limit", "cs.flags", "cr0", "cr4", "efer", "cr3", "gdtr.base", "gdtr.limit")
 _THEN = ("idtr.base", "idtr.limit", "cr2", "rip", "rsp", "rflags", "shadow")
@@ -30,14 +41,21 @@ class Instruction(NamedTuple):
     source: SourceLine | None
 
 
+class Executed(NamedTuple):
+    """An instruction that was executed, and the number of the look just before."""
+
+    line: Line
+    look: int
+
+
 @dataclass(frozen=True)
 class Change:
-    """A register that changed.
+    """A register or a stretch of memory that changed.
 
     Attributes:
-        name: what it is called in the mode the CPU is in.
-        old, new: its values, as they are written.
-        note: the named bits that were set or cleared.
+        name: what the register is called in the mode the CPU is in; the physical address of memory.
+        old, new: its values, as they are written; bytes in their order in memory.
+        note: the named bits that were set or cleared; how many bytes of memory.
     """
 
     name: str
@@ -59,14 +77,14 @@ class Step:
         happened: the events of the step that the CPU did not execute itself, in words.
         before, after: its registers; before is empty at the first look.
         earlier, span: how the CPU stood before and after.
-        changes: what changed, what decides on the mode first.
+        changes: what changed, what decides on the mode first; memory last, and only where it executed one instruction.
     """
 
     cpu: int
     time: int
     count: int
-    trail: list[Instruction]
-    following: list[Instruction]
+    trail: list[Executed]
+    following: list[Line]
     happened: list[str]
     before: dict[str, int]
     after: dict[str, int]
@@ -75,9 +93,9 @@ class Step:
     changes: list[Change]
 
     @property
-    def executed(self) -> Instruction | None:
+    def executed(self) -> Line | None:
         """The one instruction that it executed; None where it was not one, or is not recorded."""
-        return self.trail[-1] if self.count == 1 and self.trail else None
+        return self.trail[-1].line if self.count == 1 and self.trail else None
 
 
 def last_step(view: View) -> Step | None:
@@ -97,30 +115,37 @@ def last_step(view: View) -> Step | None:
     before = {} if first else film.frame_of(number - 1).registers(cpu)
     happened = [] if first else _happened(film, number, cpu)
     count = 0 if first else _executed(film, number, cpu)
-    trail: list[Instruction] = []
+    trail: list[Executed] = []
     while not happened and at > 0 and len(trail) < _TRAIL and _executed(film, looks[at], cpu) == 1:
-        newest = _code(film.frame_of(looks[at] - 1), cpu)[:1]
-        if trail and newest == trail[:1]:
+        line = film.frame_of(looks[at] - 1).code(cpu)[:1]
+        if not line or (trail and line[0] == trail[0].line):
             break
-        trail[:0] = newest
+        trail.insert(0, Executed(line[0], looks[at] - 1))
         at -= 1
     return Step(
         cpu,
         look.time,
         count,
         trail,
-        _code(film.frame_of(view.look), cpu),
+        film.frame_of(view.look).code(cpu),
         happened,
         before,
         after,
         film.recording.span_at(cpu, film.looks[number - 1].event if number else -1),
         film.recording.span_at(cpu, view.event),
-        _changes(changed, after) if before else [],
+        [*_changes(changed, after), *(_stored(frame) if count == 1 else ())] if before else [],
     )
 
 
-def _code(frame: Frame, cpu: int) -> list[Instruction]:
-    return [Instruction(*both) for both in zip(frame.code(cpu), frame.source(cpu), strict=True)]
+def instructions(view: View, step: Step) -> list[Instruction]:
+    """The trail of ``step`` and what follows, each with its source line."""
+    film, found = view.film, dict[Line, SourceLine | None]()
+    # What was known before the oldest of them is, most often, the way to the others.
+    for line, look in [*step.trail, *((line, view.look) for line in step.following)]:
+        if line not in found:
+            frame = film.frame_of(look)
+            found |= zip(frame.code(step.cpu), frame.source(step.cpu), strict=True)
+    return [Instruction(line, found[line]) for line in [*(one.line for one in step.trail), *step.following]]
 
 
 def _executed(film: Film, number: int, cpu: int) -> int:
@@ -172,6 +197,21 @@ def _changes(changed: Mapping[str, tuple[int | None, int | None]], after: Mappin
         note = _note(name, old, new)
         found.append(Change(shown_name(name, after), shown_value(name, old), shown_value(name, new), note))
     return found
+
+
+def _stored(frame: Frame) -> list[Change]:
+    """The memory that changed at the look of ``frame``."""
+    return [
+        Change(f"{one.address:#x}", _bytes(one.old), _bytes(one.new), f"{one.size:,} B of memory")
+        for one in frame.writes()
+    ]
+
+
+def _bytes(data: bytes | None) -> str:
+    """Bytes in the order in which they lie in memory."""
+    if data is None:
+        return "not recorded"
+    return data[:_SHOWN_BYTES].hex(" ") + (" and more" if len(data) > _SHOWN_BYTES else "")
 
 
 def _rank(name: str) -> int:

@@ -25,6 +25,7 @@ class View:
         cpu: the CPU that pictures of one CPU show; None: the one that ran last.
         address: the physical address that the hex view shows; None: the last write's.
         search: the words looked for in the consoles.
+        span: the stretch of time that was chosen: its first and last instruction; None: none was.
     """
 
     film: Film
@@ -34,6 +35,7 @@ class View:
     cpu: int | None = None
     address: int | None = None
     search: str = ""
+    span: tuple[int, int] | None = None
 
     @classmethod
     def at_end(cls, film: Film) -> Self:

@@ -312,7 +312,8 @@ def test_what_an_interrupt_must_pass() -> None:
     gates = one.frame(-1).gates(0)
     assert ("priority: class 14 > 15 of PPR", False) in gates
     assert ("RFLAGS.IF is 1", True) in gates
-    assert ("the CPU is wait-for-SIPI", False) in gates
+    assert ("the CPU waits for a SIPI", False) in gates
+    assert ("pending: 0xEA is set in IRR", True) in gates
     assert one.frame(-1).gates(1) == []
 
 
