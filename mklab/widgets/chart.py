@@ -135,7 +135,7 @@ class Chart:
         }
         self._words = {
             "owners": _Labels(scales, default_size=12, align="start"),
-            "inits": _Labels(scales, default_size=10, align="middle"),
+            "inits": _Labels(scales, default_size=11, align="middle"),
             "sipis": _Labels(scales, default_size=12, align="middle"),
             "arrivals": _Labels(scales, default_size=11, align="start"),
             "head": _Labels(scales, default_size=11, align="end"),

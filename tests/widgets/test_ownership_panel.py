@@ -254,3 +254,9 @@ def test_it_fills_its_column(panel: OwnershipPanel, width: int) -> None:
     assert width - left - right >= 250
     numbers = panel.chart._axis.tick_values
     assert len(numbers) >= 3
+
+
+def test_no_words_of_the_chart_are_small(panel: OwnershipPanel) -> None:
+    labels = [mark for mark in panel.chart.figure.marks if isinstance(mark, bqplot.Label)]
+    assert labels
+    assert min(mark.default_size for mark in labels) >= 11
