@@ -48,10 +48,14 @@ def demo(cpus: int | None, kernels: int | None, attack: str | None, as_json: boo
     scenario = Attack(attack, count, number) if attack else Scenario(count, number)
     scenario.run()
     if svg is not None:
+        from mklab.recording import Film
         from mklab.widgets.dashboard import svg as draw
+        from mklab.widgets.view import View
 
+        film = Film([cpu.apic_id for cpu in scenario.machine.cpus])
+        film.extend(scenario.machine.trace)
         try:
-            svg.write_text(draw(scenario.recording), encoding="utf-8")
+            svg.write_text(draw(View.at_end(film), ("ownership", "messages")), encoding="utf-8")
         except OSError as error:
             raise click.ClickException(f"cannot write {svg}: {error.strerror}") from None
     if isinstance(scenario, Attack) and as_json:

@@ -181,6 +181,8 @@ class Recorder:
         """Whether the machine has gone on from where it was last looked at."""
         events, recorded = self.machine.trace.events, self._film.events
         at = len(recorded) - 1 - (self.machine.trace.count - len(events))
+        if self._film.looks and self._film.looks[-1].time > self.machine.now:
+            return False
         return not recorded or (0 <= at < len(events) and events[at] is recorded[-1])
 
     def _rejoin(self) -> bool:
@@ -198,7 +200,7 @@ class Recorder:
             same += 1
         if same == self.machine.trace.count <= len(recorded):
             return False
-        self._film.cut(same - 1)
+        self._film.cut(same - 1, self.machine.now)
         return True
 
 

@@ -205,7 +205,7 @@ def _happened(found: list[Happened], selected: int | None, palette: Palette, wid
     """The last events, each of which can be selected."""
     ink, muted, alert = palette.role("ink"), palette.role("muted"), palette.role("alert")
     if not found:
-        words = "No event of this APIC is recorded in the last part of the run."
+        words = "None of its events is among the last 2,000."
         return titled("What it did last", "", Drawing(text(0, 12, words, muted), 16), palette, width)
     left = 24 + max(code_width(f"e{one.event}  t={one.time:,}") for one in found) + 12
     content, y = "", 0

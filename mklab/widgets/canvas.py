@@ -40,7 +40,9 @@ class Canvas(anywidget.AnyWidget):
     taken = traitlets.List(traitlets.Unicode()).tag(sync=True)
     leads = traitlets.Bool(False).tag(sync=True)
 
-    def __init__(self, act: Callable[[dict[str, Any]], None], taken: Sequence[str] = (), *, leads: bool = False) -> None:
+    def __init__(
+        self, act: Callable[[dict[str, Any]], None], taken: Sequence[str] = (), *, leads: bool = False
+    ) -> None:
         super().__init__(taken=list(taken), leads=leads)
         self._act = act
         self.on_msg(lambda _widget, content, _buffers: self._act(content))

@@ -21,7 +21,7 @@ def draw(view: View, step: Step, palette: Palette, width: int) -> Drawing:
     """The instructions as rows: address, disassembly, source line."""
     rows = _rows(view, step)
     if not rows:
-        words = "Which code it executes is not recorded: no memory is mapped where its RIP points."
+        words = "No code is recorded where its RIP points."
         return titled("Code", "", Drawing(text(0, 12, words, palette.role("muted")), 16), palette, width)
     address = _GUTTER + max(code_width(f"{row.line.linear:#x}") for row in rows) + 12
     beside = width >= _SIDE_BY_SIDE and any(row.source for row in rows)

@@ -58,7 +58,8 @@ class Controls(Lasting):
         title = f"<h2>{escape(self._title)}</h2>" if self._title else ""
         kind = "mklab-status mklab-trouble" if steering.trouble else "mklab-status"
         sign = "\u2715" if steering.trouble else "\u25b6" if steering.running else "\u25a0"
-        said = f'<div role="status" class="{kind}"><span aria-hidden="true">{sign}</span> {escape(steering.status)}</div>'
+        words = f'<span aria-hidden="true">{sign}</span> {escape(steering.status)}'
+        said = f'<div role="status" class="{kind}">{words}</div>'
         self.canvas.markup = (
             f'<div class="mk-head">{title}{said}</div>{self._buttons()}{self._form()}{scrubber(self.stage.view, width)}'
         )
@@ -104,13 +105,15 @@ class Controls(Lasting):
                 '<form class="mk-form" data-act="reset-with" data-key="form">'
                 '<label>Schedule <select name="kind"><option value="round robin">round robin</option>'
                 '<option value="seed">by chance, from a seed</option></select></label>'
-                '<label>Quantum or seed <input name="number" type="number" min="0" value="1000" data-focus="1"/></label>'
+                '<label>Quantum or seed <input name="number" type="number" min="0" value="1000" data-focus="1"></label>'
                 "<button>Reset with this schedule</button></form>"
             )
         if steering.form not in ("until", "stops"):
             return ""
         act, verb = {"until": ("run-until", "Run until there"), "stops": ("add-stop", "Add")}[steering.form]
-        examples = "".join(f"<div><code>{escape(form)}</code> {escape(meaning)}</div>" for form, meaning in FORMS.items())
+        examples = "".join(
+            f"<div><code>{escape(form)}</code> {escape(meaning)}</div>" for form, meaning in FORMS.items()
+        )
         kept = "".join(
             f'<li><code>{escape(one)}</code> <button type="button" data-act="remove-stop" data-value="{escape(one)}"'
             f' data-key="remove-{escape(one)}" aria-label="Remove {escape(one)}">Remove</button></li>'

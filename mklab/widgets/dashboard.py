@@ -6,17 +6,18 @@ from typing import Any
 
 import ipywidgets
 
+from mklab.widgets import picture
 from mklab.widgets.canvas import Canvas
 from mklab.widgets.controls import Controls
 from mklab.widgets.palette import LIGHT
 from mklab.widgets.panel import Panel, style
 from mklab.widgets.parts import DEFAULT, PARTS, parts_named
-from mklab.widgets.picture import svg, twin
 from mklab.widgets.stage import Stage
 from mklab.widgets.still import Lasting
 from mklab.widgets.svg import stacked
+from mklab.widgets.view import View
 
-__all__ = ["TITLE", "Dashboard"]
+__all__ = ["TITLE", "Dashboard", "svg"]
 
 TITLE = "Who owns what, what is moving, and why?"
 _STILL = 960
@@ -106,10 +107,18 @@ class Dashboard(Lasting):
         self.redraw()
 
     def _svg(self) -> str:
-        view = self.stage.view
-        pictures = [PARTS[name].picture for name in self.shown]
-        words = " ".join(one.answer(view) for one in pictures)
-        return stacked(TITLE, words, [svg(one, view, width=_STILL) for one in pictures], LIGHT)
+        return svg(self.stage.view, self.shown)
 
     def _words(self) -> str:
-        return "\n\n".join(twin(PARTS[name].picture, self.stage.view) for name in self.shown)
+        return "\n\n".join(picture.twin(PARTS[name].picture, self.stage.view) for name in self.shown)
+
+
+def svg(view: View, parts: Sequence[str] = DEFAULT) -> str:
+    """The pictures of ``view`` below each other, on their own paper.
+
+    Raises:
+        ValueError: there is no part of that name.
+    """
+    pictures = [PARTS[name].picture for name in parts_named(parts)]
+    words = " ".join(one.answer(view) for one in pictures)
+    return stacked(TITLE, words, [picture.svg(one, view, width=_STILL) for one in pictures], LIGHT)

@@ -7,8 +7,8 @@ from mklab import trace
 from mklab.recording import Span
 from mklab.widgets import ipi_words
 from mklab.widgets.bits_words import EXCEPTIONS, apic_write, error_code
-from mklab.widgets.sequence_lanes import owner_at
 from mklab.widgets.messages import VECTORS
+from mklab.widgets.sequence_lanes import owner_at
 from mklab.widgets.step_words import source_of, why_of
 from mklab.widgets.told import Fact, Told
 from mklab.widgets.view import View

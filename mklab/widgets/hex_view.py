@@ -21,7 +21,7 @@ _LINE, _WAS = 20, 16
 _CHARACTER = 6.8
 """Pixels of a character of 11 px in a monospaced font; 12 px: 7.4."""
 _CELL = 21
-_WIDE = 560
+_WIDE = 470
 """Pixels from which on 16 bytes stand in a row; below it is 8."""
 _MOST_FIELDS = 24
 
@@ -70,10 +70,6 @@ class HexView:
         window = _window(state)
         if window is None:
             return f"{told}{', and the recording does not hold what lies there' if state.layout.region_at(at) else ''}."
-        region = state.layout.region_at(at)
-        place = state.layout.places_at(at)
-        if region and place and place[-1].kernel not in ("", region.owner):
-            told += f", which belongs to {place[-1].kernel}"
         return f"{told}. {_writer(view, at)}"
 
     def draw(self, view: View, palette: Palette, width: int) -> Drawing:
@@ -343,7 +339,8 @@ def _fields(window: _Window, y: int, width: int, palette: Palette) -> tuple[str,
         return content, y
     content = text(10, y + 14, f"Fields of {title}", ink, bold=True)
     y += 24
-    columns = max(1, width // 270)
+    widest = max(width_of(one.name) + len(_values(window, one)[0]) * _CHARACTER for one in shown)
+    columns = max(1, int(width // max(220, widest + 36)))
     room = width // columns
     rows = -(-len(shown) // columns)
     for number, one in enumerate(shown):

@@ -5,6 +5,7 @@ CONFIG_DEBUG_LIST would find it: ``next->prev`` and ``prev->next`` must lead bac
 """
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from mklab.recording import Description, Found, Frame
@@ -152,16 +153,15 @@ def images(frame: Frame, description: Description, layout: Layout) -> Images | N
 
     forward = frame.nodes(found)
     more = len(forward) > _MOST
-    if len(forward) > 1 and forward[-1].why and not in_heap(forward[-1].address):
-        # The walk has left the kimages, and what lies there does not point back: no node.
-        del forward[-1]
     links = [node.link for node in forward]
-    back: list[int] = []
-    at = _u64(frame, found.address + _WORD)
+    if len(links) > 1 and forward[-1].prev != links[-2]:
+        # What does not point back is a node only where a kimage can be: not outside, and not inside another one.
+        last = links.pop()
+        known = [*links, *_backwards(frame, found.address, last)]
+        if in_heap(last - inside) and not any(0 < abs(last - link) < struct.size for link in known[1:]):
+            links.append(last)
     # Where the walk breaks off, prev may still lead to nodes that next does not.
-    while at is not None and at not in links and at not in back and in_heap(at - inside) and len(back) < _MOST:
-        back.append(at)
-        at = _u64(frame, at + _WORD)
+    back = list(takewhile(lambda link: in_heap(link - inside), _backwards(frame, found.address, *links)))
     graph = _Graph([*links, *reversed(back)], inside, struct.size, frame, layout)
     nodes = []
     for number, link in enumerate(graph.links):
@@ -170,6 +170,16 @@ def images(frame: Frame, description: Description, layout: Layout) -> Images | N
         pointers = (graph.pointer(link, "next"), graph.pointer(link, "prev"))
         nodes.append(Loaded(number, link, address, *pointers, fields, number >= len(links)))
     return Images(nodes, found, struct.size, heap.place.text if heap else "", more)
+
+
+def _backwards(frame: Frame, head: int, *known: int) -> list[int]:
+    """The list_heads to which prev leads from the head, up to one that is ``known``."""
+    links: list[int] = []
+    at = _u64(frame, head + _WORD)
+    while at is not None and at != head and at not in known and at not in links and len(links) < _MOST:
+        links.append(at)
+        at = _u64(frame, at + _WORD)
+    return links
 
 
 class _Graph:

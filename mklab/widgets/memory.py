@@ -90,9 +90,10 @@ class Layout:
         return region.owner if region else None
 
     def places_at(self, address: int) -> list[Found]:
-        """The places around ``address``, the narrowest one last."""
+        """The places around ``address``, the narrowest one last; of several alike the owner's."""
         around = [one for one in self.places if one.address <= address < one.address + one.size]
-        return sorted(around, key=lambda one: -one.size)
+        owner = self.owner_at(address)
+        return sorted(around, key=lambda one: (-one.size, one.kernel == owner))
 
     def parts(self, start: int, end: int) -> list[Found]:
         """The places that touch memory from ``start`` up to ``end`` and lie in no other one; shared ones once."""
@@ -115,10 +116,11 @@ class Layout:
     def words(self, address: int) -> str:
         """Where ``address`` is, in words: ``the host's stacks``, ``kernel 1's memory``, ``no memory``."""
         region, around = self.region_at(address), self.places_at(address)
-        what = around[-1].place.name if around else "memory"
         if region is None:
-            return f"the {what}" if around else "no memory"
-        return f"{whose(region.owner)} {what}"
+            return f"the {around[-1].place.name}" if around else "no memory"
+        if around and around[-1].kernel not in ("", region.owner):
+            return f"{whose(region.owner)} memory ({whose(around[-1].kernel)} {around[-1].place.name})"
+        return f"{whose(region.owner)} {around[-1].place.name if around else 'memory'}"
 
 
 def _painted(ram: Sequence[tuple[int, int]], claims: Sequence[tuple[int, int, str]]) -> Iterator[Region]:

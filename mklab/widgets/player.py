@@ -61,7 +61,8 @@ class Player:
         """Nothing is to be done: a film has its end."""
 
     def advance(self, seconds: float) -> str | None:
-        """As :meth:`run`: it takes no time."""
+        """As :meth:`run`: it takes none of the ``seconds``."""
+        del seconds
         last = len(self.film.looks) - 1
         reached = [(find(self.film, stop, self.look, last), stop) for stop in self._stops]
         found = min(((at, str(stop)) for at, stop in reached if at is not None), default=(last, ""))

@@ -81,7 +81,7 @@ def _grid(heights: list[int], arrows: list[Arrow], width: int, columns: int) -> 
         (_, column), (to_row, to_column) = at[one.source], at[one.target]
         out, into = (column + 1, to_column) if one.forward else (column, to_column + 1)
         channel = to_row if one.forward else to_row + 1
-        tracks.append((out, columns_used[out], into, columns_used[into] + (out == into), channel, rows_used[channel]))
+        tracks.append((out, columns_used[out], into, columns_used[into], channel, rows_used[channel]))
         columns_used[out] += 1
         columns_used[into] += 1
         rows_used[channel] += 1

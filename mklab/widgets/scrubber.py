@@ -3,6 +3,7 @@
 import bisect
 from collections.abc import Callable
 from html import escape
+from itertools import pairwise
 
 from mklab.recording import Film
 from mklab.widgets.palette import LIVE
@@ -49,10 +50,15 @@ def marks(film: Film, width: int) -> str:
     # From -1, power-on, to the last event.
     scale = room / max(film.count, 1)
     ipis, troubles = film.recording.ipis, film.recording.incidents
-    sent = _spread(lambda event: bisect.bisect_left(ipis, event, key=lambda ipi: ipi.sent.event), film.count, room, _TICK)
-    wrong = _spread(
-        lambda event: bisect.bisect_left(troubles, event, key=lambda one: one.at.event), film.count, room, _CROSS
-    )
+
+    def first_sent(event: int) -> int:
+        return bisect.bisect_left(ipis, event, key=lambda ipi: ipi.sent.event)
+
+    def first_wrong(event: int) -> int:
+        return bisect.bisect_left(troubles, event, key=lambda one: one.at.event)
+
+    sent = _spread(first_sent, film.count, room // _TICK)
+    wrong = _spread(first_wrong, film.count, room // _CROSS)
     places = [_THUMB / 2 + (ipis[first].sent.event + 1) * scale for first in sent]
     content = path([(x, 8, x, 15) for x in places], LIVE.role("axis"))
     for first in wrong:
@@ -75,15 +81,11 @@ def marks(film: Film, width: int) -> str:
     return element("svg", content, **size, role="group", aria_label="Troubles of the run") if content else ""
 
 
-def _spread(find: Callable[[int], int], count: int, room: int, pixels: int) -> list[int]:
-    """Of each stretch of so many pixels the first thing that lies in it, by its index.
+def _spread(find: Callable[[int], int], count: int, most: int) -> list[int]:
+    """Of each of ``most`` stretches of a run of ``count`` events the first thing that lies in it, by its index.
 
-    Args:
-        find: gives the index of the first thing that is not before an event.
-        count: how many events there are.
-        room: how many pixels they have.
-        pixels: of a stretch.
+    ``find`` gives the index of the first thing that is not before an event.
     """
-    stretches = min(max(room // pixels, 1), max(count, 1))
+    stretches = min(max(most, 1), max(count, 1))
     bounds = [find(count * number // stretches) for number in range(stretches + 1)]
-    return [first for first, after in zip(bounds, bounds[1:], strict=False) if first < after]
+    return [first for first, after in pairwise(bounds) if first < after]

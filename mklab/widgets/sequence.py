@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from mklab.recording import Ipi
 from mklab.widgets import messages
-from mklab.widgets.sequence_lanes import Lane, window
 from mklab.widgets.palette import Palette
 from mklab.widgets.picture import Drawing, drawn
 from mklab.widgets.sequence_ground import Ground, selects
+from mklab.widgets.sequence_lanes import Lane, window
 from mklab.widgets.sequence_layout import AT, Line
 from mklab.widgets.sequence_marks import cross, diamond, key, shaft, tip, upright
 from mklab.widgets.svg import CODE, element, path, text, wrap

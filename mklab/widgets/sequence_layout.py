@@ -4,9 +4,9 @@ import bisect
 from dataclasses import dataclass
 
 from mklab.widgets.flow import Flow
-from mklab.widgets.sequence_lanes import Lane, Window, owner_at
 from mklab.widgets.messages import Row
 from mklab.widgets.palette import Palette
+from mklab.widgets.sequence_lanes import Lane, Window, owner_at
 from mklab.widgets.svg import wrap
 from mklab.widgets.view import View
 

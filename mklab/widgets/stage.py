@@ -56,8 +56,8 @@ class Stage:
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
-        self.view = View.at_end(driver.film)
-        self.steering = Steering(self)
+        self.view: View = View.at_end(driver.film)
+        self.steering: Steering = Steering(self)
         self._parts: WeakSet[Any] = WeakSet()
         self._drawn = 0.0
         self._pause = SECONDS

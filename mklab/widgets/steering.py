@@ -60,7 +60,8 @@ class Steering:
             return f"Running: {stands.time:,}{of} instructions, event {stands.event}. Interrupt: Esc"
         where = f"Stopped at event {stands.event}" if stands.event >= 0 else "Stopped at power-on"
         words = f"{self._why}. {where}." if self.trouble else f"{where}: {self._why}." if self._why else f"{where}."
-        return words if (view.event, view.look) == (stands.event, stands.look) else f"{words} Showing event {view.event}."
+        shown = (view.event, view.look) == (stands.event, stands.look)
+        return words if shown else f"{words} Showing event {view.event}."
 
     # What is done
 
@@ -162,7 +163,13 @@ class Steering:
         if self.running:
             return False
         self.trouble, self._why = False, ""
-        self._guard(name, lambda: ((self._seek() if seek else None), act())[1])
+
+        def there() -> str | None:
+            if seek:
+                self._seek()
+            return act()
+
+        self._guard(name, there)
         self._stage.follow()
         return not self.trouble
 

@@ -282,7 +282,9 @@ def _changes(step: Step, palette: Palette, width: int) -> Drawing:
         words = "Nothing: no register changed." if step.before else "Nothing is known of what was before."
         return titled("Changed by this step", "", Drawing(text(0, 12, words, muted), 16), palette, width)
     names = max(code_width(one.name) for one in shown) + 28
-    before = names + min(max(code_width(one.old) for one in shown), 140) + 12
+    # Long values wrap: both columns have at most the same room.
+    room = min(max(code_width(one.old) for one in shown) + 4, (width - names - 40) / 2)
+    before = names + room + 8
     after = before + 28
     content = text(names, 10, "before", muted, size=11) + text(after, 10, "after", muted, size=11)
     y = 16
@@ -291,27 +293,33 @@ def _changes(step: Step, palette: Palette, width: int) -> Drawing:
         content += element("g", drawn, transform=f"translate(0 {y})")
         y += height
     if len(step.changes) > len(shown):
-        more = f"{len(step.changes) - len(shown)} more registers are in the text twin."
+        left = len(step.changes) - len(shown)
+        more = f"{left} more {'is' if left == 1 else 'are'} in the text twin."
         content += text(0, y + 14, more, muted)
         y += 20
-    count = "1 instruction" if step.count == 1 else f"{step.count:,} instructions" if step.count else ""
+    # A film holds what memory looked like, not stores.
+    single = "1 instruction; a store of the same bytes is no change"
+    count = single if step.count == 1 else f"{step.count:,} instructions" if step.count else ""
     return titled("Changed by this step", count, Drawing(content, y), palette, width)
 
 
 def _change(one: Change, names: float, before: float, after: float, palette: Palette, width: int) -> tuple[str, int]:
     ink, muted = palette.role("ink"), palette.role("muted")
-    content = changed_bar(0, 2, 16, palette) + code(16, 15, one.name, ink)
-    content += code(names, 15, one.old, muted)
-    content += path([(before, 11, before + 14, 11)], muted) + element(
-        "path", d=f"M{before + 13:.1f} 7l6 4l-6 4z", fill=muted
-    )
-    content += code(after, 15, one.new, ink, bold=True)
-    height, y = 22, 15
+    content = code(16, 15, one.name, ink)
+    old, new = wrap_code(one.old, before - names - 4), wrap_code(one.new, width - after)
+    for row, part in enumerate(old):
+        content += code(names, 15 + 16 * row, part, muted)
+    for row, part in enumerate(new):
+        content += code(after, 15 + 16 * row, part, ink, bold=True)
+    content += path([(before, 11, before + 14, 11)], muted)
+    content += element("path", d=f"M{before + 13:.1f} 7l6 4l-6 4z", fill=muted)
+    rows = max(len(old), len(new))
     if one.note:
-        left = after + code_width(one.new) + 12
+        left, y = after + code_width(new[-1]) + 12, 16 * len(new) - 1
         if left + code_width(one.note, 11) > width:
-            left, y = names, 31
+            left, y = names, 16 * rows + 15
         for part in wrap_code(one.note, width - left, 11):
             content += code(left, y, part, ink, size=11)
-            height, y = y + 7, y + 14
-    return content, height
+            y += 16
+        rows = max(rows, y // 16)
+    return content + changed_bar(0, 2, 16 * rows, palette), 16 * rows + 6

@@ -12,8 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import ipywidgets
-from IPython.core.displaypub import publish_display_data
-from IPython.display import DisplayHandle
+from IPython.display import DisplayHandle, display
 
 __all__ = ["Lasting"]
 
@@ -54,10 +53,10 @@ class Lasting(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _ipython_display_(self, **_options: Any) -> None:
         """Show the widget, and below it, in an output of its own, the picture."""
         live = super()._repr_mimebundle_() or {}
-        publish_display_data({**live, "text/plain": self._name})
-        handle = DisplayHandle()
+        display({**live, "text/plain": self._name}, raw=True)  # type: ignore[no-untyped-call]
+        handle = DisplayHandle()  # type: ignore[no-untyped-call]
         self._handles.append(handle)
-        handle.display(self._still(), raw=True)
+        handle.display(self._still(), raw=True)  # type: ignore[no-untyped-call]
 
     def changed(self) -> None:
         """What is shown has changed: soon, when it rests, the picture is drawn again."""
@@ -73,7 +72,7 @@ class Lasting(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _update(self) -> None:
         self._timer = None
         for handle in self._handles:
-            handle.update(self._still(), raw=True)
+            handle.update(self._still(), raw=True)  # type: ignore[no-untyped-call]
 
     def _still(self) -> dict[str, str]:
         picture, words = self._svg(), self._words()

@@ -5,7 +5,20 @@ from html import escape
 
 from mklab.widgets.palette import Palette, look_of
 
-__all__ = ["CODE", "UI", "Segment", "document", "element", "hatch", "hatched_box", "path", "stacked", "text", "width_of", "wrap"]
+__all__ = [
+    "CODE",
+    "UI",
+    "Segment",
+    "document",
+    "element",
+    "hatch",
+    "hatched_box",
+    "path",
+    "stacked",
+    "text",
+    "width_of",
+    "wrap",
+]
 
 UI = "var(--jp-ui-font-family, system-ui, 'Noto Sans', sans-serif)"
 CODE = "var(--jp-code-font-family, 'DejaVu Sans Mono', monospace)"

@@ -79,7 +79,7 @@ class History:
         extents = film.contents.extents(look.number)
         if extents:
             self.written.append(look.number)
-            if self._layouts and look.cpu is not None and look.cause in ("slice", "call"):
+            if self._layouts and look.cpu is not None:
                 self.strays += _astray(film, look, extents, self._layouts[-1])
         # What follows from a look's writes holds for the next ones.
         images = film.images.looks
