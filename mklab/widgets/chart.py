@@ -153,7 +153,7 @@ class Chart:
         self.brush = bqplot.interacts.BrushIntervalSelector(scale=self.time, color=LIVE.role("focus"))
         self._mouse = bqplot.PanZoom(scales={"x": [self.time]})
         self.figure = bqplot.Figure(
-            marks=[one.mark for one in (*self._layers.values(), *self._words.values())],
+            marks=[*(layer.mark for layer in self._layers.values()), *(words.mark for words in self._words.values())],
             axes=[self._axis],
             scale_x=self.time,
             scale_y=self._lane,

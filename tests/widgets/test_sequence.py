@@ -11,9 +11,9 @@ import pytest
 from mklab.recording import Film
 from mklab.trace import Accepted, Delivered, Eoi, IpiSent, Message, MessageTaken, OwnerChange
 from mklab.widgets import sequence
-from mklab.widgets.lanes import MOST_ROWS, Lane, window
 from mklab.widgets.palette import DARK, LIGHT, LIVE, Palette
 from mklab.widgets.picture import markup, svg, twin
+from mklab.widgets.sequence_lanes import MOST_ROWS, Lane, window
 from mklab.widgets.svg import width_of
 from mklab.widgets.view import View
 
