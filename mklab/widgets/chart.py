@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mklab.widgets.bands import AXIS, GAP, HEAD
+from mklab.widgets.boxes import Window
 from mklab.widgets.fates import Arrival
 from mklab.widgets.forms import WIDE, Measures, arrival_words, form_of, measures, selected_place
-from mklab.widgets.lanes import Lane, Window, ticks
+from mklab.widgets.lanes import Lane, ticks
 from mklab.widgets.palette import LIVE
 from mklab.widgets.svg import Segment, width_of
 from mklab.widgets.view import View

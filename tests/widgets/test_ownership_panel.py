@@ -223,7 +223,7 @@ def test_another_film_is_shown_as_a_whole(panel: OwnershipPanel, written: Callab
     player: Any = panel.stage.driver
     player.film, player.look = other, 0
     panel.stage.follow()
-    assert shown_range(panel) == (0, end_of(panel.stage.view)) == (0, 100)
+    assert shown_range(panel) == (0, end_of(panel.stage.view.film)) == (0, 100)
 
 
 def test_the_twin_opens(panel: OwnershipPanel) -> None:
