@@ -37,7 +37,7 @@ def description() -> Description:
     structs = (KIMAGE, HOST_STATE, MK_IPI_DATA, BOOT_INFO, CPU_WORK, IRQ_STAT, HANDLER_RECORD, _U64, _U32, _RESOURCE)
     sources = (
         Source("trampoline", listing("trampoline_64_bsp"), source_texts("trampoline_64_bsp.S")),
-        Source("text", listing("minikernel"), source_texts("minikernel/*.[cS]")),
+        Source("text", listing("minikernel"), source_texts("minikernel/*.[chS]")),
     )
     return Description(structs, (*_host(), *_trampoline(), *_every_kernel()), sources)
 

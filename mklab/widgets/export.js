@@ -28,6 +28,7 @@ function main(data) {
   let twins = false;
 
   function draw(place, frames, pieces) {
+    if (!place.offsetParent) return; // the other width's turn
     const markup = piecesAt(frames, now).map((piece) => pieces[piece]).join("");
     if (shown.get(place) === markup) return;
     shown.set(place, markup);
@@ -111,6 +112,8 @@ function main(data) {
     stop();
     show(Number(scrubber.value));
   });
+
+  addEventListener("resize", () => show(now));
 
   const marks = stops.map(([, , , trouble], at) => {
     const x = `${(100 * at) / Math.max(1, stops.length - 1)}%`;

@@ -17,6 +17,7 @@ from typing import Any
 from mklab import trace
 from mklab.recording import Film
 from mklab.widgets.palette import style_sheet
+from mklab.widgets.parts import PARTS, Part
 from mklab.widgets.picture import COLUMN, Picture, markup
 from mklab.widgets.view import View
 
@@ -26,33 +27,36 @@ MOST_STOPS = 400
 """Moments that a page holds at most: more would make it slow to write and large to send."""
 _WIDE = 1224
 """Width in pixels of a picture that has a row for itself, on a page of 1280."""
+_WIDTHS = {"top": (_WIDE, COLUMN), "left": (COLUMN,), "right": (COLUMN,), "bottom": (_WIDE, COLUMN)}
+"""By a part's place: what has a row for itself is drawn for a wide and for a narrow page."""
 _KEYFRAMES = 32
 _FILES = resources.files(__package__)
 _SMALL = (trace.Slice, trace.ConsoleByte)
 """Events after which a page need not stop: there are many, and their sum is seen at the next one."""
 
 
-def html(film: Film, rows: Sequence[Sequence[Picture]], title: str) -> str:
+def html(film: Film, title: str, parts: Sequence[Part] = tuple(PARTS.values())) -> str:
     """A page that shows ``film``.
 
     Args:
         film: what was recorded.
-        rows: the pictures from top to bottom; those of one row stand side by side where there is room.
         title: what the page is called.
+        parts: the parts of a dashboard that it shows; they stand where they stand there.
 
     Raises:
         ValueError: nothing is recorded.
     """
     views = stops(film)
-    drawn = [(row, [Reel(one, views, widths) for one in row]) for row in rows for widths in [_widths(row)]]
+    reels = [(part.place, Reel(part.picture, views, _WIDTHS[part.place])) for part in parts]
     data = {
         "stops": [[view.event, view.time, view.shown_cpu, _trouble(film, view)] for view in views],
         "events": film.count,
-        "reels": [reel.data for _, reels in drawn for reel in reels],
+        "reels": [reel.data for _, reel in reels],
     }
     packed = base64.b64encode(zlib.compress(json.dumps(data, separators=(",", ":")).encode(), 9)).decode()
     body = "".join(
-        f'<div class="mk-row">{"".join(reel.place(len(views) - 1) for reel in reels)}</div>' for _, reels in drawn
+        f'<div class="mk-{place}">{"".join(reel.last for where, reel in reels if where == place)}</div>'
+        for place in _WIDTHS
     )
     told = "every event that can be seen" if len(views) < MOST_STOPS else f"{MOST_STOPS} of its moments"
     return (
@@ -97,11 +101,6 @@ def _thinned(numbers: list[int], most: int) -> list[int]:
     return [numbers[place * (len(numbers) - 1) // (most - 1)] for place in range(most)]
 
 
-def _widths(row: Sequence[Picture]) -> list[int]:
-    """A picture alone in its row is drawn for a wide and for a narrow page, others for a column."""
-    return [_WIDE, COLUMN] if len(row) == 1 else [COLUMN]
-
-
 def _trouble(film: Film, view: View) -> int:
     """1 where the event of this moment went wrong."""
     event = film.events[view.event]
@@ -135,16 +134,16 @@ class Reel:
     def _number(self, piece: str) -> int:
         return self._numbers.setdefault(piece, len(self._numbers))
 
-    def place(self, _last: int) -> str:
-        """The picture's place on the page, holding the last moment: what is seen where no script runs."""
+    @property
+    def last(self) -> str:
+        """The last moment, in the picture's place on the page: what is seen where no script runs."""
         pieces = list(self._numbers)
-        shown = "".join(
-            f'<div class="mk-canvas" data-reel="{self.picture.name}" data-width="{number}">'
+        return "".join(
+            f'<div class="mk-canvas mk-{"only" if len(self.widths) == 1 else "wide" if width == _WIDE else "narrow"}"'
+            f' data-reel="{self.picture.name}" data-width="{number}">'
             f"{''.join(pieces[one] for one in self._last[width])}</div>"
             for number, width in enumerate(self.widths)
         )
-        kind = "mk-alone" if len(self.widths) > 1 else "mk-beside"
-        return f'<div class="{kind}">{shown}</div>'
 
 
 def _pieces(text: str) -> list[str]:

@@ -14,6 +14,8 @@ from mklab.recording import Film
 from mklab.trace import ConsoleByte, Event, Fault, Halted, Slice
 from mklab.widgets.export import MOST_STOPS, html, stops
 from mklab.widgets.palette import Palette
+from mklab.widgets.panel import Panel
+from mklab.widgets.parts import Part
 from mklab.widgets.picture import Drawing, drawn, markup
 from mklab.widgets.svg import text
 from mklab.widgets.view import View
@@ -42,6 +44,10 @@ class Ages:
         return "\n".join(f"event {number}: {view.event - number} later" for number in range(view.event + 1))
 
 
+def at(place: str) -> Part:
+    return Part("Ages", Ages(), Panel, place)
+
+
 @pytest.fixture
 def film(events: list[Event]) -> Film:
     """The story without looks at the machine."""
@@ -67,7 +73,7 @@ def rebuilt(frames: list[list[Any]], moment: int) -> list[int]:
 
 
 def test_every_moment_is_what_the_picture_draws(film: Film) -> None:
-    page = html(film, [[Ages()], [Ages(), Ages()]], "A story")
+    page = html(film, "A story", [at("top"), at("left"), at("right")])
     data = unpacked(page)
     views = stops(film)
     assert [stop[:2] for stop in data["stops"]] == [[view.event, view.time] for view in views]
@@ -81,19 +87,19 @@ def test_every_moment_is_what_the_picture_draws(film: Film) -> None:
 
 
 def test_keyframes_stand_alone(film: Film) -> None:
-    (frames,) = unpacked(html(film, [[Ages(), Ages()]], "A story"))["reels"][0]["frames"]
+    (frames,) = unpacked(html(film, "A story", [at("left")]))["reels"][0]["frames"]
     whole = [number for number, (start, end, _) in enumerate(frames) if start == end == 0]
     assert whole == list(range(0, len(frames), 32))
 
 
 def test_the_end_is_there_without_javascript(film: Film) -> None:
-    page = html(film, [[Ages(), Ages()]], "A story")
+    page = html(film, "A story", [at("left")])
     beginning = page.split("<script")[0]
     assert markup(Ages(), stops(film)[-1], 600) in beginning
 
 
 def test_a_page_names_no_other_place(film: Film) -> None:
-    page = html(film, [[Ages()]], "A <story> & more")
+    page = html(film, "A <story> & more", [at("top")])
     assert "A &lt;story&gt; &amp; more" in page
     assert "default-src 'none'" in page
     assert not re.search(r"(src|href)=|@import|url\(|https?://(?!www\.w3\.org)", page)
@@ -146,4 +152,4 @@ def test_more_troubles_than_stops() -> None:
 
 def test_nothing_recorded() -> None:
     with pytest.raises(ValueError, match="run the machine first"):
-        html(Film([0]), [[Ages()]], "Nothing")
+        html(Film([0]), "Nothing")
