@@ -9,6 +9,7 @@ import ipywidgets
 from mklab.widgets import picture
 from mklab.widgets.canvas import Canvas
 from mklab.widgets.controls import Controls
+from mklab.widgets.export import save
 from mklab.widgets.palette import LIGHT
 from mklab.widgets.panel import Panel, style
 from mklab.widgets.parts import DEFAULT, PARTS, parts_named
@@ -33,7 +34,7 @@ class Dashboard(Lasting):
         driver: what to show and steer: a driver, the stage of one, or anything that has one as ``driver``.
         parts: which pictures to show at first, by their names (see :data:`mklab.widgets.parts.PARTS`); the others can
             be switched on.
-        export: makes a file of what the stage shows, and says where it is.
+        export: makes a file of what the stage shows, and says where it is; by default one HTML page.
 
     Attributes:
         stage: what the parts share.
@@ -46,7 +47,7 @@ class Dashboard(Lasting):
     """
 
     def __init__(
-        self, driver: Any, parts: Sequence[str] = DEFAULT, export: Callable[[Stage], str] | None = None
+        self, driver: Any, parts: Sequence[str] = DEFAULT, export: Callable[[Stage], str] | None = save
     ) -> None:
         self.stage = Stage.of(driver)
         self.shown = parts_named(parts)

@@ -2,6 +2,7 @@
 
 const KEYFRAMES = 32; // as in export.py
 const PAUSE = 250; // milliseconds between two moments while it plays
+const REST = 150; // milliseconds after which the pictures outside the window follow
 
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -22,10 +23,15 @@ function piecesAt(frames, moment) {
 function main(data) {
   const { stops, events, reels } = data;
   const [scrubber, bar] = ["scrubber", "bar"].map((id) => document.getElementById(id));
+  const places = reels.flatMap(({ name, frames, pieces }) =>
+    frames.map((one, width) => [document.querySelector(`[data-reel="${name}"][data-width="${width}"]`), one, pieces]),
+  );
   const shown = new Map();
+  const inWindow = new Set(places.map(([place]) => place));
   let now = stops.length - 1;
   let playing = null;
   let twins = false;
+  let rest = null;
 
   function draw(place, frames, pieces) {
     if (!place.offsetParent) return; // the other width's turn
@@ -45,10 +51,13 @@ function main(data) {
     document.getElementById("where").textContent = `event ${event.toLocaleString("en")} of ${(events - 1).toLocaleString("en")}`;
     document.getElementById("when").textContent = `t = ${time.toLocaleString("en")} instructions`;
     scrubber.setAttribute("aria-valuetext", `event ${event}, ${time} instructions`);
-    for (const reel of reels)
-      reel.frames.forEach((frames, width) =>
-        draw(document.querySelector(`[data-reel="${reel.name}"][data-width="${width}"]`), frames, reel.pieces),
-      );
+    drawAll((place) => inWindow.has(place));
+    clearTimeout(rest);
+    rest = setTimeout(() => drawAll(() => true), REST);
+  }
+
+  function drawAll(wanted) {
+    for (const [place, frames, pieces] of places) if (wanted(place)) draw(place, frames, pieces);
   }
 
   function stop() {
@@ -114,6 +123,10 @@ function main(data) {
   });
 
   addEventListener("resize", () => show(now));
+  const window = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) inWindow[isIntersecting ? "add" : "delete"](target);
+  });
+  for (const [place] of places) window.observe(place);
 
   const marks = stops.map(([, , , trouble], at) => {
     const x = `${(100 * at) / Math.max(1, stops.length - 1)}%`;

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from mklab import trace
@@ -19,9 +20,12 @@ from mklab.recording import Film
 from mklab.widgets.palette import style_sheet
 from mklab.widgets.parts import PARTS, Part
 from mklab.widgets.picture import COLUMN, Picture, markup
+from mklab.widgets.stage import Stage
 from mklab.widgets.view import View
 
-__all__ = ["MOST_STOPS", "html", "stops"]
+__all__ = ["FILE", "MOST_STOPS", "html", "save", "stops"]
+
+FILE = "mklab-run.html"
 
 MOST_STOPS = 400
 """Moments that a page holds at most: more would make it slow to write and large to send."""
@@ -72,6 +76,17 @@ def html(film: Film, title: str, parts: Sequence[Part] = tuple(PARTS.values())) 
             script=(_FILES / "export.js").read_text(encoding="utf-8"),
         )
     )
+
+
+def save(stage: Stage) -> str:
+    """Write the stage's film to :data:`FILE`, in the folder of the notebook; says so.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    page = html(stage.view.film, "A run of several kernels")
+    Path(FILE).write_text(page, encoding="utf-8")
+    return f"Written: {FILE}, {len(page) / (1 << 20):.1f} MiB, beside this notebook"
 
 
 def stops(film: Film, most: int = MOST_STOPS) -> list[View]:

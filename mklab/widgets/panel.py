@@ -1,7 +1,9 @@
 """One picture in a cell, or in a dashboard: shown by a canvas, drawn again when the stage's view changes."""
 
+import os
 from html import escape
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -90,6 +92,24 @@ class Panel(Lasting):
         """Open or close the text twin."""
         key, opened = f"{self.picture.name}-twin", self.canvas.opened
         self.canvas.opened = [one for one in opened if one != key] if self.has_twin else [*opened, key]
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture to a file: SVG or PNG, by its suffix.
+
+        Raises:
+            OSError: it cannot be written.
+            MklabError: this computer has no font for a PNG.
+            ValueError: the suffix is another one.
+        """
+        file = Path(path)
+        if file.suffix == ".svg":
+            file.write_text(self._svg_of_view(), encoding="utf-8")
+        elif file.suffix == ".png":
+            from mklab.widgets.raster import png
+
+            file.write_bytes(png(self._svg_of_view()))
+        else:
+            raise ValueError(f"path must end in .svg or .png, not {os.fspath(path)!r}")
 
     def _svg_of_view(self) -> str:
         return svg(self.picture, self.stage.view)
