@@ -71,9 +71,8 @@ def demo(
 
         # Recorded while it runs: a page shows registers and memory, too.
         scenario.driver.run()
-        title = f"{number} kernel{'s' if number > 1 else ''} beside a host" + (
-            f", attack by {attack}" if attack else ""
-        )
+        many = f"{number} kernels" if number > 1 else "A second kernel"
+        title = f"{many} beside a host" if not attack else f"{many} beside a host, and an attack: {attack}"
         _write(html, page(scenario.driver.film, title))
     if svg is not None or png is not None:
         from mklab.widgets.raster import png as rasterized
