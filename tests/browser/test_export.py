@@ -49,7 +49,7 @@ def opened(context: BrowserContext, file: Path) -> tuple[Page, list[str]]:
 def test_it_is_small_and_opens_without_a_network(context: BrowserContext, file: Path, film: Film) -> None:
     assert file.stat().st_size < 3 << 20
     page, troubles = opened(context, file)
-    expect(page.get_by_role("status")).to_have_text(f"event {film.count - 1:,} of {film.count - 1:,}")
+    expect(page.locator("#where")).to_have_text(f"event {film.count - 1:,} of {film.count - 1:,}")
     expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
     for name in (
         "ownership",
@@ -71,7 +71,7 @@ def test_it_is_small_and_opens_without_a_network(context: BrowserContext, file: 
 def test_it_scrubs_steps_and_is_selected_in(context: BrowserContext, file: Path, film: Film) -> None:
     page, troubles = opened(context, file)
     events = [view.event for view in stops(film)]
-    status = page.get_by_role("status")
+    status = page.locator("#where")
     page.keyboard.press("Home")
     expect(status).to_have_text(f"event {events[0]:,} of {film.count - 1:,}")
     assert "Kernel 1" not in page.locator('section[data-picture="ownership"] p').locator("visible=true").inner_text()
