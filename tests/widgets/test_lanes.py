@@ -9,7 +9,7 @@ import pytest
 from mklab.recording import Film, Moment, Span
 from mklab.trace import Event, Halted, Init, IpiSent, ModeChange, OwnerChange, Sipi, Woken
 from mklab.widgets.boxes import Box, Window, cut, stretches
-from mklab.widgets.lanes import end_of, groups, lane, ticks
+from mklab.widgets.lanes import Group, end_of, groups, lane, ticks
 from mklab.widgets.view import View
 
 
@@ -197,7 +197,10 @@ def test_a_film_that_grows_or_is_cut_is_read_anew() -> None:
     assert names(View.at_end(film)) == ["CPU 0", "CPU 1-19"]
     film.extend([Halted(film.count, 10 * film.count, 7, True)])
     assert names(View.at_end(film)) == ["CPU 0", "CPU 1-6", "CPU 7", "CPU 8-19"]
-    film.cut(film.count - 2)
+    film.extend([Sipi(film.count, 10 * film.count, 9, 0, 0x97)])
+    arrived = lane(View.at_end(film), Group([9], Span(9, Moment(-1, 0))), Window(0, 10_000, 500)).arrivals
+    assert [one.words for one in arrived] == ["SIPI 0x96", "SIPI 0x97"]
+    film.cut(film.count - 3)
     assert names(View.at_end(film)) == ["CPU 0", "CPU 1-19"]
     film.extend([Woken(film.count, 10 * film.count, 3, 0xEA), Halted(film.count + 1, 10 * film.count, 3, True)])
     assert names(View.at_end(film)) == ["CPU 0", "CPU 1-2", "CPU 3", "CPU 4-19"]
