@@ -28,9 +28,7 @@ def test_it_is_a_driver_that_runs(player: Player) -> None:
     assert isinstance(player, Runner)
 
 
-@pytest.mark.parametrize(
-    ("unit", "looks"), [("instruction", [1, 2, 3, 4]), ("event", [2, 3, 4]), ("message", [3, 4])]
-)
+@pytest.mark.parametrize(("unit", "looks"), [("instruction", [1, 2, 3, 4]), ("event", [2, 3, 4]), ("message", [3, 4])])
 def test_steps_lead_to_what_can_be_seen_and_back(player: Player, unit: str, looks: list[int]) -> None:
     for look in looks:
         assert player.step(unit) is None

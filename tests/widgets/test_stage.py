@@ -129,9 +129,7 @@ def test_what_is_selected_stays_and_goes_with_the_film(stage: Stage) -> None:
     assert stage.view.selected is None, "it has not happened any more"
 
 
-@pytest.mark.parametrize(
-    "said", [{"act": "address", "value": "nowhere"}, {"look": 99}, {"act": "cpu", "value": "x"}]
-)
+@pytest.mark.parametrize("said", [{"act": "address", "value": "nowhere"}, {"look": 99}, {"act": "cpu", "value": "x"}])
 def test_nonsense_is_said_and_changes_nothing(stage: Stage, said: dict[str, Any]) -> None:
     before = stage.view
     stage.act(said)
