@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from mklab.widgets.boxes import Box, Window
 from mklab.widgets.forms import WIDE, Form, Measures, arrival_words, form_of, measures, selected_place, standing
-from mklab.widgets.lanes import Box, Lane, Window, end_of, state_of, ticks
+from mklab.widgets.lanes import Lane, end_of, state_of, ticks
 from mklab.widgets.palette import Palette
 from mklab.widgets.svg import CODE, Segment, element, hatched_box, path, text, width_of
 from mklab.widgets.view import View
@@ -59,7 +60,9 @@ def _draw_lane(view: View, lane: Lane, palette: Palette, size: Measures, y: int,
         content += path([(window.x(start), bar, window.x(end), bar)], palette.line(planned), 3)
     for box in lane.past:
         drawn = _draw_box(form_of(box, window, y, size.band, palette), palette)
-        content += _selectable(drawn, _spoken(lane, box), event=box.span.start.event)
+        # What stands for many may have begun beyond the moment.
+        begun = box.span.start.event if box.span.start.event <= view.event else -1
+        content += _selectable(drawn, _spoken(lane, box), event=begun)
     for box in lane.later:
         form = form_of(box, window, y, size.band, palette)
         content += _outline(form.x, form.y, form.width, form.height, form.line, 1.2, dash="1.5 2.5")
@@ -170,7 +173,7 @@ def _draw_moment(view: View, palette: Palette, window: Window, bottom: int) -> s
     content = path([(x, 8, x, bottom)], ink, 1.5)
     content += element("path", d=f"M{x - 4.5:.1f} 0h9v5l-4.5 4.5l-4.5 -4.5z", fill=ink)
     words = "recorded, later"
-    if end_of(view) > view.time and right - x > width_of(words, 11) + 12:
+    if end_of(view.film) > view.time and right - x > width_of(words, 11) + 12:
         content += text(right, 10, words, palette.role("muted"), size=11, text_anchor="end")
     return content
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mklab.widgets.bands import AXIS, GAP, HEAD
+from mklab.widgets.boxes import Window
 from mklab.widgets.fates import Arrival
 from mklab.widgets.forms import WIDE, Measures, arrival_words, form_of, measures, selected_place
-from mklab.widgets.lanes import Lane, Window, ticks
+from mklab.widgets.lanes import Lane, ticks
 from mklab.widgets.palette import LIVE
 from mklab.widgets.svg import Segment, width_of
 from mklab.widgets.view import View
@@ -135,7 +136,7 @@ class Chart:
         }
         self._words = {
             "owners": _Labels(scales, default_size=12, align="start"),
-            "inits": _Labels(scales, default_size=10, align="middle"),
+            "inits": _Labels(scales, default_size=11, align="middle"),
             "sipis": _Labels(scales, default_size=12, align="middle"),
             "arrivals": _Labels(scales, default_size=11, align="start"),
             "head": _Labels(scales, default_size=11, align="end"),
@@ -153,7 +154,7 @@ class Chart:
         self.brush = bqplot.interacts.BrushIntervalSelector(scale=self.time, color=LIVE.role("focus"))
         self._mouse = bqplot.PanZoom(scales={"x": [self.time]})
         self.figure = bqplot.Figure(
-            marks=[one.mark for one in (*self._layers.values(), *self._words.values())],
+            marks=[*(layer.mark for layer in self._layers.values()), *(words.mark for words in self._words.values())],
             axes=[self._axis],
             scale_x=self.time,
             scale_y=self._lane,

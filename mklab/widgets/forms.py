@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mklab.recording import Film, Span
+from mklab.widgets.boxes import Box, Window
 from mklab.widgets.fates import Arrival
-from mklab.widgets.lanes import Box, Group, Lane, Window, state_of
+from mklab.widgets.lanes import Group, Lane, state_of
 from mklab.widgets.palette import Palette, look_of
 from mklab.widgets.svg import Segment, hatch, width_of
 from mklab.widgets.view import View

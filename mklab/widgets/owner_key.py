@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from mklab.widgets.boxes import Window
 from mklab.widgets.forms import TEETH
-from mklab.widgets.lanes import Lane, Window, state_of
+from mklab.widgets.lanes import Lane, state_of
 from mklab.widgets.palette import Palette
 from mklab.widgets.svg import element, hatched_box, path, text, width_of
 

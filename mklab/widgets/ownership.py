@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from mklab.recording import Incident, Span
 from mklab.widgets.bands import draw_lanes
+from mklab.widgets.boxes import Box, Window, index_at, stretches
 from mklab.widgets.fates import Fates
 from mklab.widgets.forms import sides
 from mklab.widgets.grid import draw_grid
-from mklab.widgets.lanes import FOLD_ABOVE, Box, Group, Window, end_of, groups, index_at, lane, state_of, stretches
+from mklab.widgets.lanes import FOLD_ABOVE, Group, end_of, groups, lane, state_of
 from mklab.widgets.owner_key import draw_key
 from mklab.widgets.palette import LIVE, Palette
 from mklab.widgets.picture import Drawing, drawn
@@ -91,8 +92,8 @@ class Ownership:
             lines += _history(view, one)
         if rest:
             lines.append(_named(rest))
-        if end_of(view) > view.time:
-            lines += ["", f"More is recorded: up to t={end_of(view):,}, event {view.film.count - 1}."]
+        if end_of(view.film) > view.time:
+            lines += ["", f"More is recorded: up to t={end_of(view.film):,}, event {view.film.count - 1}."]
         if incidents := _incidents(view):
             lines += ["", "Trouble"]
             if len(incidents) > _NAMED:
@@ -110,7 +111,7 @@ PICTURE = Ownership()
 def window_of(view: View, shown: Sequence[Group], width: int) -> Window:
     """The whole run, in a picture of ``width`` pixels with these lanes."""
     left, right = sides(shown, view.film)
-    return Window(0, end_of(view), max(width - left - right - 16, 1))
+    return Window(0, end_of(view.film), max(width - left - right - 16, 1))
 
 
 def more_lanes(view: View, width: int, *, opened: bool = True) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 import ipywidgets
 
 from mklab.widgets.bands import AXIS, HEAD, draw_names, draw_standings
+from mklab.widgets.boxes import Box, Window
 from mklab.widgets.canvas import Canvas
 from mklab.widgets.chart import EDGE, Chart
 from mklab.widgets.forms import measures, sides
 from mklab.widgets.grid import draw_grid
-from mklab.widgets.lanes import FOLD_ABOVE, Box, Lane, Window, end_of, groups, lane, state_of
+from mklab.widgets.lanes import FOLD_ABOVE, Lane, end_of, groups, lane, state_of
 from mklab.widgets.owner_key import entries
 from mklab.widgets.ownership import GRID, LANES, PICTURE, cpus_of, more_lanes
 from mklab.widgets.palette import LIVE
@@ -77,7 +78,7 @@ class OwnershipPanel(Panel):
     @property
     def range(self) -> tuple[float, float]:
         """The stretch of time that is shown, in instructions."""
-        return self._range or (0, end_of(self.stage.view))
+        return self._range or (0, end_of(self.stage.view.film))
 
     def zoom(self, factor: float) -> None:
         """Show a stretch ``factor`` times as long; the moment stays where it is, or if it is not shown the middle."""
@@ -90,7 +91,7 @@ class OwnershipPanel(Panel):
         """Show what is later (earlier: negative) by that part of what is shown."""
         start, end = self.range
         by = (end - start) * part
-        by = max(-start, min(by, end_of(self.stage.view) - end))
+        by = max(-start, min(by, end_of(self.stage.view.film) - end))
         self.show_range(start + by, end + by)
 
     def show_all(self) -> None:
@@ -100,7 +101,7 @@ class OwnershipPanel(Panel):
 
     def show_range(self, start: float, end: float) -> None:
         """Show the time from ``start`` to ``end`` (instructions), as far as there is any."""
-        last = end_of(self.stage.view)
+        last = end_of(self.stage.view.film)
         start, end = max(start, 0), min(end, last)
         if end - start < _CLOSEST:
             start = max(min(start, last - _CLOSEST), 0)
@@ -135,7 +136,7 @@ class OwnershipPanel(Panel):
         if chosen is None or len(chosen) != 2 or round(chosen[0]) == round(chosen[1]):
             self.stage.select(span=None)
         else:
-            last = end_of(self.stage.view)
+            last = end_of(self.stage.view.film)
             start, end = (max(0, min(round(float(time)), last)) for time in chosen)
             self.stage.select(span=(start, end))
 
@@ -184,7 +185,7 @@ class OwnershipPanel(Panel):
             start, end = self._range
             length = end - start
             if not start <= view.time <= end:
-                begin = max(0, min(view.time - length / 2, end_of(view) - length))
+                begin = max(0, min(view.time - length / 2, end_of(view.film) - length))
                 self._range = (begin, begin + length)
 
     def _foot(self, view: View, shown: list[Lane], window: Window, width: int) -> str:
@@ -204,12 +205,12 @@ class OwnershipPanel(Panel):
 
     def _buttons(self, view: View) -> str:
         start, end = self._whole_range()
-        where = f"t={start:,} to {end:,} of {end_of(view):,} instructions"
+        where = f"t={start:,} to {end:,} of {end_of(view.film):,} instructions"
         buttons = [
             _button("zoom-in", "Zoom in", "+"),
             _button("zoom-out", "Zoom out", "-", off=self._range is None),
             _button("zoom-earlier", "Earlier", off=start <= 0),
-            _button("zoom-later", "Later", off=end >= end_of(view)),
+            _button("zoom-later", "Later", off=end >= end_of(view.film)),
             _button("zoom-all", "Whole run", off=self._range is None),
             _button("zoom-mouse", "Mouse zooms", pressed=self.chart.zooms),
             _button("span-shown", "Choose what is shown"),

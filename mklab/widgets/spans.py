@@ -2,7 +2,8 @@
 
 from itertools import groupby
 
-from mklab.widgets.lanes import Box, index_at, state_of, stretches
+from mklab.widgets.boxes import Box, index_at, stretches
+from mklab.widgets.lanes import state_of
 from mklab.widgets.view import View
 
 __all__ = ["Story", "stories"]

@@ -8,7 +8,8 @@ import pytest
 
 from mklab.recording import Film, Moment, Span
 from mklab.trace import Event, Halted, Init, IpiSent, ModeChange, OwnerChange, Sipi, Woken
-from mklab.widgets.lanes import Box, Window, end_of, groups, lane, stretches, ticks
+from mklab.widgets.boxes import Box, Window, cut, stretches
+from mklab.widgets.lanes import end_of, groups, lane, ticks
 from mklab.widgets.view import View
 
 
@@ -81,12 +82,54 @@ def test_a_window_shows_what_lies_in_it() -> None:
 def test_what_is_recorded_beyond_the_moment_is_apart(told_film: Film) -> None:
     view = View.at_event(told_film, 45)
     shown, rest = groups(view)
-    window = Window(0, end_of(view), 500)
+    window = Window(0, end_of(view.film), 500)
     drawn_lane = lane(view, shown[2], window)
     assert rest == []
     assert view.time == 12_000
     assert (drawn_lane.past[-1].right, drawn_lane.later[0].left, drawn_lane.later[-1].right) == (12_000, 12_000, 18_000)
     assert lane(View.at_end(told_film), shown[2], window).later == []
+
+
+def test_a_box_is_cut_at_the_moment() -> None:
+    window = Window(0, 1_000, 1_000)
+    boxes = stretches(history((400, "running"), (1_000, "halted")), 0, 1, 0, 1_000, 4)
+    for moment, past, later in (
+        (0, [], [(0, 400, "running"), (400, 1_000, "halted")]),
+        (300, [(0, 300, "running")], [(300, 400, "running"), (400, 1_000, "halted")]),
+        (400, [(0, 400, "running")], [(400, 1_000, "halted")]),
+        (1_000, [(0, 400, "running"), (400, 1_000, "halted")], []),
+    ):
+        sides = cut(boxes, moment, window)
+        assert [[(box.start, box.end, box.span.state) for box in side] for side in sides] == [past, later]
+        assert all(box.right <= moment for box in sides[0])
+        assert all(box.left >= moment for box in sides[1])
+
+
+def test_a_cut_box_of_many_stands_for_fewer() -> None:
+    turns = [(100 * number, "running" if number % 2 else "halted") for number in range(1, 1001)]
+    boxes = stretches(history(*turns), 0, 999, 0, 100_000, 400)
+    past, later = cut(boxes, 25_000, Window(0, 100_000, 1_000))
+    assert past[0].count == pytest.approx(boxes[0].count / 4, abs=1)
+    assert later[0].count == pytest.approx(boxes[0].count * 3 / 4, abs=1)
+
+
+def test_going_to_and_fro_reads_no_history_anew(told_film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def note(spans: list[Span], *rest: float) -> list[Box]:
+        read.append(spans[0].cpu)
+        return stretches(spans, *rest)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr("mklab.widgets.lanes.stretches", note)
+    window = Window(0, 18_000, 500)
+    for event in (64, 20, 45, -1, 64):
+        view = View.at_event(told_film, event)
+        for group in groups(view)[0]:
+            lane(view, group, window)
+    assert read == [0, 1, 2, 3]
+    told_film.extend([Halted(told_film.count, 20_000, 0, True)])
+    lane(View.at_end(told_film), groups(View.at_end(told_film))[0][0], window)
+    assert read == [0, 1, 2, 3, 0]
 
 
 def test_a_broken_plan_is_framed_from_when_it_broke(told_film: Film) -> None:

@@ -223,7 +223,7 @@ def test_another_film_is_shown_as_a_whole(panel: OwnershipPanel, written: Callab
     player: Any = panel.stage.driver
     player.film, player.look = other, 0
     panel.stage.follow()
-    assert shown_range(panel) == (0, end_of(panel.stage.view)) == (0, 100)
+    assert shown_range(panel) == (0, end_of(panel.stage.view.film)) == (0, 100)
 
 
 def test_the_twin_opens(panel: OwnershipPanel) -> None:
@@ -254,3 +254,9 @@ def test_it_fills_its_column(panel: OwnershipPanel, width: int) -> None:
     assert width - left - right >= 250
     numbers = panel.chart._axis.tick_values
     assert len(numbers) >= 3
+
+
+def test_no_words_of_the_chart_are_small(panel: OwnershipPanel) -> None:
+    labels = [mark for mark in panel.chart.figure.marks if isinstance(mark, bqplot.Label)]
+    assert labels
+    assert min(mark.default_size for mark in labels) >= 11
