@@ -16,8 +16,8 @@ _MOST_LINES = 400
 """Lines on the page, of all terminals together."""
 _LEAST_LINES = 20
 """Lines of each terminal, however many there are."""
-_MOST_FOUND = 50
-"""Older lines that are shown, of each terminal, because what is searched for is in them."""
+_FOUND_PART = 4
+"""Older lines that are shown because what is searched for is in them: a fourth as many as newest ones."""
 _MOST_TOLD = 200
 _DRAWN = 12
 """Lines in a drawing, of each terminal."""
@@ -131,11 +131,10 @@ def _terminal(view: View, kernel: str, share: int, hits: list[int]) -> str:
     )
     found = f" <small>{_times(len(hits))}</small>" if view.search else ""
     older = [number for number in dict.fromkeys(hits) if number < first]
-    told = "".join(
-        _line(view, one) for number in older[-_MOST_FOUND:] for one in lines.lines(number, number + 1, view.event)
-    )
+    most = max(1, share // _FOUND_PART)
+    told = "".join(_line(view, one) for number in older[-most:] for one in lines.lines(number, number + 1, view.event))
     if first:
-        shown = f", {len(older[-_MOST_FOUND:])} of {len(older)} with hits shown" if older else ""
+        shown = f", {len(older[-most:])} of {len(older)} with hits shown" if older else ""
         told += f'<p class="mk-cut">{first:,} earlier lines{shown}</p>'
     told += "".join(_line(view, one) for one in lines.lines(first, count, view.event))
     if not count:

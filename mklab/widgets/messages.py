@@ -174,7 +174,8 @@ def _victims(view: View, ipis: list[Ipi]) -> list[str]:
 def _delivered(view: View, entry: Entry, ipis: list[Ipi], names: list[str]) -> tuple[str, str, bool]:
     last = ipis[-1]
     assert last.delivered is not None
-    head = f"{names[0]} delivered" if len(names) == 1 else f"one interrupt, for {_several(names)}"
+    torn = ", torn" if any(is_torn(ipi) for ipi in ipis) else ""
+    head = f"{names[0]} delivered{torn}" if len(names) == 1 else f"one interrupt, for {_several(names)}"
     event = view.film.events[entry.event] if entry.event < view.film.count else None
     handler = f" at {event.handler:#x}" if isinstance(event, trace.Delivered) else ""
     notes = [f"{cpus([last.target])} enters its handler{handler}."]

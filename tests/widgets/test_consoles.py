@@ -94,6 +94,7 @@ def test_what_is_searched_for_is_marked_and_counted(written: Callable[..., Film]
     view = replace(View.at_end(film), search="cpu")
     marks = [mark.text for mark in page(view).iter("mark")]
     assert marks == ["CPU", "cpu", "CPU"]
+    assert [mark.text for mark in page(replace(view, search="<B>")).iter("mark")] == ["<b>"]
     assert "found 3 times" in "".join(page(view).itertext())
     assert PICTURE.answer(view) == 'Looking for "cpu". host: 3 lines, found 3 times.'
     assert PICTURE.tell(view).splitlines()[2].endswith("<b> cpu 2, CPU 3  FOUND")

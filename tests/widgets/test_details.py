@@ -59,6 +59,13 @@ def test_bytes_and_interrupt_are_told_apart(told_film: Film) -> None:
     assert merged["bytes"] == "read whole, e52"
 
 
+def test_an_event_later_than_the_moment_shown_is_told_as_it_was_then(told_film: Film) -> None:
+    later = PICTURE.tell(replace(View.at_event(told_film, 20), selected=46))
+    assert "later than the moment shown" in later
+    assert 'as text         "one"' in later
+    assert "OVERWRITTEN" not in later
+
+
 def test_stages_lead_to_their_events(told_film: Film) -> None:
     page = markup(PICTURE, at(told_film, 38), 600)
     for event in (40, 42, 43, 44):

@@ -100,6 +100,11 @@ def test_a_film_that_grows_or_is_cut_is_followed(told_film: Film, events: list[E
     assert [row.names for row in rows(growing)][-2:] == [["m1"], ["m1"]]
     growing.extend(events[45:])
     assert messages.tell(View.at_end(growing)) == TWIN
+    # What follows a cut may be something else.
+    growing.cut(44)
+    kind, time, cpu, values = sent(12_000, 1, [3], 0xFD)
+    growing.extend([kind(45, time, cpu, **values)])
+    assert [row.head for row in rows(growing)][-1] == "IPI 0xFD (reschedule) to CPU 3"
 
 
 def test_rows_tell_trouble_and_why(told_film: Film) -> None:
@@ -166,6 +171,16 @@ def test_an_eoi_after_something_else_has_its_own_row(written: Callable[..., Film
     found = rows(written(*begun, *other, eoi))
     assert [row.entry.kind for row in found] == ["sent", "delivered", "sent", "eoi"]
     assert found[3].head == "EOI for IPI 0xFD (reschedule)"
+    assert "EOI" not in found[1].detail
+
+
+def test_an_eoi_belongs_to_its_own_delivery(written: Callable[..., Film]) -> None:
+    """A handler that was interrupted writes its EOI after that of the other: the rows must not be taken for one."""
+    first = [sent(1, 0, [2], 0x40), accepted(1, 2, 0x40), delivered(2, 2, 0x40)]
+    second = [sent(3, 0, [2], 0xFD), accepted(3, 2, 0xFD), delivered(4, 2, 0xFD)]
+    film = written(*first, *second, (Eoi, 5, 2, {"vector": 0xFD}), (Eoi, 6, 2, {"vector": 0x40}))
+    entries = [(entry.kind, entry.places, entry.eoi) for entry in Flow.of(film).entries]
+    assert entries[3:] == [("delivered", (1,), True), ("eoi", (0,), False)]
 
 
 def test_no_cpu_to_send_to(written: Callable[..., Film]) -> None:
