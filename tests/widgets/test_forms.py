@@ -24,6 +24,7 @@ def test_an_init_and_the_sipi_after_it_stand_side_by_side() -> None:
 
 def test_at_the_edge_they_are_whole() -> None:
     assert told((0, "INIT"), (0, "SIPI 0x96")) == [(5, ""), (18, "0x96")]
+    assert told((0, "SIPI 0x96")) == [(5, "0x96")]
     assert told((1_000, "SIPI 0x96")) == [(1_000, "")]
 
 
