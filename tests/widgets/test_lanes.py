@@ -136,10 +136,11 @@ def test_another_history_of_the_same_length_is_drawn(told_film: Film) -> None:
     window = Window(0, 18_000, 500)
     first = lane(View.at_end(told_film), groups(View.at_end(told_film))[0][0], window)
     count = told_film.count
-    told_film.cut(count - 2)
-    told_film.extend([Halted(count - 1, 17_000, 0, True)])
+    told_film.cut(count - 3)
+    told_film.extend([Halted(count - 2, 17_000, 0, True), Init(count - 1, 18_000, 1, None)])
     other = lane(View.at_end(told_film), groups(View.at_end(told_film))[0][0], window)
-    assert (first.past[-1].end, other.past[-1].end) == (18_000, 17_000)
+    assert [box.end for box in first.past] == [18_000]
+    assert [box.end for box in other.past] == [17_000, 18_000]
 
 
 def test_a_broken_plan_is_framed_from_when_it_broke(told_film: Film) -> None:
