@@ -38,6 +38,7 @@ class MachineDriver:
 
     Attributes:
         look: where it stands: the number of a look of :attr:`film`.
+        cpu: the CPU at which the last run was stopped; None: at none.
         limit: virtual time at which the run ends at the latest.
     """
 
@@ -46,6 +47,7 @@ class MachineDriver:
         self._source = source
         self._budget = budget
         self._conditions: list[Condition] = []
+        self.cpu: int | None = None
         self._begin()
         self._origin = self.look
 
@@ -99,14 +101,11 @@ class MachineDriver:
 
     def back(self, unit: str = "event") -> str | None:
         """Undo as much; at most to where the film begins."""
+        if unit == "instruction":
+            return self._instruction_back()
         if not self.look:
             return "the film begins here"
-        if unit == "instruction" and self._gap(self.look) > 1:
-            at = self.film.looks[self.look].time - 1
-            self._look_closely(self.look - 1, at)
-            self.seek(self.film.look_at_time(at))
-        else:
-            self.seek(next_look(self.film, self.look, unit, -1))
+        self.seek(next_look(self.film, self.look, unit, -1))
         return None
 
     def seek(self, look: int) -> None:
@@ -134,27 +133,32 @@ class MachineDriver:
 
     # Instructions
 
-    def _gap(self, look: int) -> int:
-        """Instructions between that look and the one before."""
-        return self.film.looks[look].time - self.film.looks[look - 1].time
-
     def _instruction(self) -> str | None:
-        last = len(self.film.looks) - 1
-        if self.look < last and self._gap(self.look + 1) <= 1:
-            self.seek(self.look + 1)
-            return None
-        at = self.film.looks[self.look].time
-        if self.look < last:
-            why = self._look_closely(self.look, at + 1)
-        else:
+        film = self.film
+        at, why = film.looks[self.look].time, None
+        later = film.look_at_time(at) + 1
+        if later == len(film.looks):
             self._go_to_end()
             why = self._one_by_one(at + 1)
-        later = self.film.look_at_time(at) + 1
-        if later < len(self.film.looks):
-            self.seek(later)
+        elif film.looks[later].time > at + 1:
+            why = self._look_closely(self.look, at + 1)
+        later = film.look_at_time(at) + 1
+        if later < len(film.looks):
+            self.seek(film.look_at_time(film.looks[later].time))
             return None
         self._go_to_end()
         return why
+
+    def _instruction_back(self) -> str | None:
+        film = self.film
+        at = film.looks[self.look].time
+        earlier = film.look_at_time(at - 1) if at else -1
+        if earlier < 0:
+            return "the film begins here"
+        if film.looks[earlier].time < at - 1:
+            self._look_closely(earlier, at - 1)
+        self.seek(film.look_at_time(at - 1))
+        return None
 
     def _look_closely(self, look: int, until: int) -> str | None:
         """Run the slices from ``look`` to a time again, and look at each of their instructions."""
@@ -212,6 +216,7 @@ class MachineDriver:
 
     def begin(self) -> None:
         """A run begins here: its limit is counted from now."""
+        self.cpu = None
         self.limit = self.machine.time + self._budget
 
     def advance(self, seconds: float) -> str | None:
@@ -271,7 +276,7 @@ class MachineDriver:
         if stop.reason in ("breakpoint", "watchpoint"):
             # The machine was taken back to that very instruction: look at it there.
             self._recorder.look("slice")
-            self._elsewhere = True
+            self._elsewhere, self.cpu = True, stop.cpu
             return f"{stop.reason}: {stop.detail}"
         return stop.detail
 

@@ -59,6 +59,10 @@ class Runner(Protocol):
     def limit(self) -> int:
         """Virtual time at which a run ends at the latest; 0: none is known."""
 
+    @property
+    def cpu(self) -> int | None:
+        """The CPU at which the last run was stopped; None: at none."""
+
     def step(self, unit: str = "event") -> str | None:
         """As a driver's."""
 

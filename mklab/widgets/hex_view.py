@@ -1,11 +1,9 @@
 """Which bytes lie here, and who wrote them? Memory byte by byte; it follows the last writes."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from mklab.recording import Found
-from mklab.widgets.kimage_list import images
-from mklab.widgets.memory import amount, stretch, whose
+from mklab.widgets.hex_fields import WINDOW, Window, name_of_place, named, shown_fields, values_of, window_of
+from mklab.widgets.memory import amount, stretch
 from mklab.widgets.memory_state import MemoryState, nothing, state_of
 from mklab.widgets.palette import Palette
 from mklab.widgets.picture import Drawing, drawn
@@ -13,9 +11,8 @@ from mklab.widgets.svg import CODE, element, path, text, width_of, wrap
 from mklab.widgets.view import View
 from mklab.widgets.writes import last_touch, when, who
 
-__all__ = ["PICTURE", "HexView", "Named", "named"]
+__all__ = ["PICTURE", "HexView"]
 
-_WINDOW = 256
 _PAGE = 4096
 _LINE, _WAS = 20, 16
 _CHARACTER = 6.8
@@ -23,35 +20,6 @@ _CHARACTER = 6.8
 _CELL = 21
 _WIDE = 470
 """Pixels from which on 16 bytes stand in a row; below it is 8."""
-_MOST_FIELDS = 24
-
-
-@dataclass(frozen=True)
-class Named:
-    """A field of a struct.
-
-    Attributes:
-        name: its C name; that of an element of an array with its index.
-        address, size: where it lies, physical, and its bytes.
-    """
-
-    name: str
-    address: int
-    size: int
-
-
-@dataclass(frozen=True)
-class _Window:
-    """What is shown: ``data`` from ``start`` on, and what ``before`` lay there at the look before (None: unknown)."""
-
-    state: MemoryState
-    start: int
-    data: bytes
-    before: bytes | None
-
-    def changed(self, offset: int) -> bool:
-        """Whether the byte at ``offset`` changed at this look."""
-        return self.before is not None and self.before[offset] != self.data[offset]
 
 
 class HexView:
@@ -67,7 +35,7 @@ class HexView:
             return nothing(view)
         at = state.focus
         told = f"{at:#x} is in {state.layout.words(at)}" if state.layout.region_at(at) else f"{at:#x} is no RAM"
-        window = _window(state)
+        window = window_of(state)
         if window is None:
             return f"{told}{', and the recording does not hold what lies there' if state.layout.region_at(at) else ''}."
         return f"{told}. {_writer(view, at)}"
@@ -78,7 +46,7 @@ class HexView:
         if state is None:
             return Drawing("", 8)
         content, y = _ways(state, width, palette)
-        window = _window(state)
+        window = window_of(state)
         if window is None:
             return Drawing(content, y)
         drawing, y = _rows(window, y, width, palette)
@@ -93,7 +61,7 @@ class HexView:
     def tell(self, view: View) -> str:
         """Rows of 16 bytes, the old ones below those that changed, and the fields."""
         state = state_of(view)
-        window = _window(state) if state else None
+        window = window_of(state) if state else None
         if window is None:
             return ""
         lines = []
@@ -107,24 +75,14 @@ class HexView:
                 assert window.before is not None
                 was = [f"{window.before[offset + n]:02x}" if window.changed(offset + n) else "  " for n in range(16)]
                 lines.append(f"     was  {' '.join(was)}".rstrip())
-        for one in _shown(window):
-            value, old = _values(window, one)
+        for one in shown_fields(window):
+            value, old = values_of(window, one)
             changed = f"  CHANGED, was {old}" if old else ""
             lines.append(f"{one.address:#x}  {one.name:<20} {value}{changed}")
         return "\n".join(lines)
 
 
 PICTURE = HexView()
-
-
-def _window(state: MemoryState) -> _Window | None:
-    """256 bytes around the focus; None where the recording holds none."""
-    start = state.focus & -_WINDOW
-    contents, look = state.view.film.contents, state.view.look
-    data = contents.read(look, start, _WINDOW)
-    if data is None:
-        return None
-    return _Window(state, start, data, contents.read(look - 1, start, _WINDOW) if look > 0 else None)
 
 
 def _writer(view: View, address: int) -> str:
@@ -142,11 +100,11 @@ def _ascii(data: bytes) -> str:
     return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
 
 
-def _offsets(window: _Window, row: int) -> list[int | None]:
+def _offsets(window: Window, row: int) -> list[int | None]:
     """Where the rows begin; None for rows of zeros that are left out: three or more that nobody has changed."""
     offsets: list[int | None] = []
     empty: list[int] = []
-    for offset in [*range(0, _WINDOW, row), _WINDOW]:
+    for offset in [*range(0, WINDOW, row), WINDOW]:
         part = window.data[offset : offset + row]
         here = offset <= window.state.focus - window.start < offset + row
         if part and not any(part) and not here and not any(window.changed(offset + n) for n in range(row)):
@@ -163,10 +121,10 @@ def _offsets(window: _Window, row: int) -> list[int | None]:
 
 def _ways(state: MemoryState, width: int, palette: Palette) -> tuple[str, int]:
     """Buttons that lead to what lies before and behind, and to what was written."""
-    start = state.focus & -_WINDOW
+    start = state.focus & -WINDOW
     ways = [
-        ("256 B back", start - _WINDOW),
-        ("256 B on", start + _WINDOW),
+        ("256 B back", start - WINDOW),
+        ("256 B on", start + WINDOW),
         ("Page back", (start & -_PAGE) - _PAGE),
         ("Page on", (start & -_PAGE) + _PAGE),
     ]
@@ -197,10 +155,10 @@ def _ways(state: MemoryState, width: int, palette: Palette) -> tuple[str, int]:
     return content, y + 36
 
 
-def _rows(window: _Window, y: int, width: int, palette: Palette) -> tuple[str, int]:
+def _rows(window: Window, y: int, width: int, palette: Palette) -> tuple[str, int]:
     muted = palette.role("muted")
     row = 16 if width >= _WIDE else 8
-    digits = max(8, len(f"{window.start + _WINDOW:x}"))
+    digits = max(8, len(f"{window.start + WINDOW:x}"))
     left = 10 + digits * _CHARACTER + 12
     # What is left for the bytes once the characters beside them have their room.
     cell = min(_CELL, (width - left - 8 - row * 7.4 - 8) / row)
@@ -217,7 +175,7 @@ def _rows(window: _Window, y: int, width: int, palette: Palette) -> tuple[str, i
     return content, y
 
 
-def _row(window: _Window, offset: int, row: int, columns: tuple[float, float, float], y: int, palette: Palette) -> str:
+def _row(window: Window, offset: int, row: int, columns: tuple[float, float, float], y: int, palette: Palette) -> str:
     ink, muted = palette.role("ink"), palette.role("muted")
     left, cell, beside = columns
     address = window.start + offset
@@ -256,82 +214,18 @@ def _row(window: _Window, offset: int, row: int, columns: tuple[float, float, fl
 # Fields
 
 
-def named(state: MemoryState, address: int) -> tuple[str, list[Named]]:
-    """The struct around ``address``: what it is, and its fields; nothing where no struct is known."""
-    description = state.view.film.description
-    frame = state.view.frame
-    found = images(frame, description, state.layout) if frame else None
-    for node in found.nodes[1:] if found else []:
-        if found and node.address <= address < node.address + found.size:
-            return f"kimage of {node.name}", _named(state, found.found.place.struct, node.address)
-    for one in reversed(state.layout.places_at(address)):
-        if one.place.struct and not one.place.link:
-            size = description.struct(one.place.struct).size
-            index = (address - one.address) // size
-            which = f"[{index}]" if one.place.count > 1 else ""
-            return f"{_name(one)}{which}", _named(state, one.place.struct, one.address + index * size)
-    return "", []
-
-
-def _name(one: Found) -> str:
-    return f"{whose(one.kernel)} {one.place.name}" if one.kernel else one.place.name
-
-
-def _named(state: MemoryState, struct_name: str, base: int) -> list[Named]:
-    struct = state.view.film.description.struct(struct_name)
-    fields = []
-    for field in struct.fields.values():
-        address = base + struct.offsets[field.name]
-        if field.count == 1 or field.width == 1:
-            fields.append(Named(field.name, address, field.width * field.count))
-        else:
-            fields += [Named(f"{field.name}[{n}]", address + n * field.width, field.width) for n in range(field.count)]
-    return fields
-
-
-def _shown(window: _Window) -> list[Named]:
-    """The fields in the window; of an array what is not zero or has changed."""
-    _, fields = named(window.state, window.state.focus)
-    end = window.start + len(window.data)
-    inside = [one for one in fields if window.start <= one.address and one.address + one.size <= end]
-    inside += [one for one in fields if one.address < end < one.address + one.size]
-    kept = [one for one in inside if "[" not in one.name or any(_bytes(window, one)) or _values(window, one)[1]]
-    return kept[:_MOST_FIELDS]
-
-
-def _bytes(window: _Window, one: Named) -> bytes:
-    at = one.address - window.start
-    return window.data[at : at + one.size]
-
-
-def _values(window: _Window, one: Named) -> tuple[str, str]:
-    """A field's value in words, and its old one where it changed at this look."""
-    at = one.address - window.start
-    now = window.data[at : at + one.size]
-    old = window.before[at : at + one.size] if window.before is not None else now
-    return _value(now), _value(old) if old != now else ""
-
-
-def _value(data: bytes) -> str:
-    if len(data) <= 8:
-        number = int.from_bytes(data, "little")
-        return f"{number:#x}" if number > 9 else str(number)
-    filled = data.rstrip(b"\0")
-    return f"{filled[:8].hex(' ')}{' and on' if len(filled) > 8 else ''}" if filled else "zeros"
-
-
-def _fields(window: _Window, y: int, width: int, palette: Palette) -> tuple[str, int]:
+def _fields(window: Window, y: int, width: int, palette: Palette) -> tuple[str, int]:
     """The fields of the struct, in as many columns as there is room for."""
     ink, muted = palette.role("ink"), palette.role("muted")
     title, _ = named(window.state, window.state.focus)
-    shown = _shown(window)
+    shown = shown_fields(window)
     if not shown:
         around = window.state.layout.places_at(window.state.focus)
         if not around:
             return "", y
         place = around[-1]
         where = f"{stretch(place.address, place.address + place.size)}, {amount(place.size)}"
-        words = f"{_name(place)}: {where}; {place.place.role}, no struct is known."
+        words = f"{name_of_place(place)}: {where}; {place.place.role}, no struct is known."
         content = ""
         for line in wrap(words, width - 20):
             content += text(10, y + 14, line, muted)
@@ -339,13 +233,13 @@ def _fields(window: _Window, y: int, width: int, palette: Palette) -> tuple[str,
         return content, y
     content = text(10, y + 14, f"Fields of {title}", ink, bold=True)
     y += 24
-    widest = max(width_of(one.name) + len(_values(window, one)[0]) * _CHARACTER for one in shown)
+    widest = max(width_of(one.name) + len(values_of(window, one)[0]) * _CHARACTER for one in shown)
     columns = max(1, int(width // max(220, widest + 36)))
     room = width // columns
     rows = -(-len(shown) // columns)
     for number, one in enumerate(shown):
         x, top = 10 + number // rows * room, y + number % rows * 34
-        value, old = _values(window, one)
+        value, old = values_of(window, one)
         line = text(x, top + 12, one.name, ink, bold=bool(old))
         line += text(x, top + 26, f"{one.address:#x}", muted, size=11, font_family=CODE)
         line += text(x + room - 26, top + 12, value, ink, size=11, bold=bool(old), text_anchor="end", font_family=CODE)

@@ -27,6 +27,7 @@ class Player:
         look: where it stands.
         schedule: empty: nothing runs.
         limit: the film's end, in instructions.
+        cpu: the CPU at which the last run was stopped; None: at none.
 
     Raises:
         ValueError: the film has no look at the machine.
@@ -38,6 +39,7 @@ class Player:
         self.film = film
         self.look = 0
         self.schedule = ""
+        self.cpu: int | None = None
         self._stops: list[Condition] = []
 
     @property
@@ -67,6 +69,7 @@ class Player:
         reached = [(find(self.film, stop, self.look, last), stop) for stop in self._stops]
         found = min(((at, str(stop)) for at, stop in reached if at is not None), default=(last, ""))
         self.look = found[0]
+        self.cpu = self.film.looks[self.look].cpu if found[1] else None
         return found[1] or "the film ends here"
 
     def seek(self, look: int) -> None:

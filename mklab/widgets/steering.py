@@ -222,4 +222,7 @@ class Steering:
         if self.running:
             self.running, self._why, self._task = False, why, None
             self._seen.set()
+            driver = self._stage.driver
+            if isinstance(driver, Runner) and driver.cpu is not None:
+                self._stage.select(cpu=driver.cpu)
             self._stage.follow()

@@ -123,7 +123,9 @@ def test_it_is_legible(story: Story, faults: Callable[[Picture, View], list[str]
     assert faults(PICTURE, story.view) == []
     full = story.look(irr=list(range(16, 256)), isr=list(range(16, 256)), ppr=0xF0)
     assert faults(PICTURE, full) == []
-    assert "0x10 new, 0x11 new" in " ".join(words_of(svg(PICTURE, full)))
+    named = " ".join(words_of(svg(PICTURE, full)))
+    assert "0x10 new, 0x11 new" in named
+    assert named.count("and 220 more") == 2
     assert len(svg(PICTURE, full)) < 200_000
 
 

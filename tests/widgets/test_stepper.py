@@ -277,6 +277,11 @@ def test_what_a_step_means(story: Story, values: dict[str, int], words: str) -> 
     story.step(JUMP, rip=6, cr0=0x11)
     story.step(THIRTY_TWO, rip=7, **values)
     assert f"executed ljmpl *0x1e8 at 0x96006: {words}" in PICTURE.answer(story.view())
+    if "cr0" in values:
+        assert "CHANGED CR0        0x11 -> 0x10  PE cleared\n" in PICTURE.tell(story.view())
+        # The hidden part of CS keeps its bits, but real mode does not look at them.
+        story.step(THIRTY_TWO, cs_flags=0xCF9B00)
+        assert "CS.D=0 CS.L=0" in PICTURE.tell(story.view())
 
 
 def test_a_cpu_that_did_not_run_keeps_its_last_step(story: Story) -> None:
@@ -316,6 +321,13 @@ def test_an_interrupt_is_not_the_next_instruction(story: Story) -> None:
     story.event(trace.Delivered, vector=0xEA, source="interrupt", rip=BASE, handler=0x4000)
     story.step(THIRTY_TWO, rip=0x4000)
     assert PICTURE.answer(story.view()).startswith("CPU 1: it entered the handler of vector 0xEA at 0x4000. It is in")
+    assert "movw" not in PICTURE.tell(story.view())
+
+
+def test_what_another_cpu_did_to_this_one(story: Story) -> None:
+    story.film.look(0, time=101, registers={1: {"rip": 9}})
+    assert PICTURE.answer(story.view()).startswith("CPU 1 did not run: something else changed its registers at t=101.")
+    assert "step " not in PICTURE.tell(story.view())
 
 
 def test_what_nobody_recorded(faults: Callable[[Picture, View], list[str]]) -> None:
