@@ -102,10 +102,15 @@ def stretches(spans: list[Span], first: int, last: int, start: float, end: float
 
 
 def _end_at(boxes: list[Box], end: float, left: float) -> None:
-    """Let the last box end at ``end`` and begin at ``left`` at the latest: it takes room of the one before it."""
-    boxes[-1] = replace(boxes[-1], left=min(boxes[-1].left, left), right=end)
-    if len(boxes) > 1:
-        boxes[-2] = replace(boxes[-2], right=min(boxes[-2].right, boxes[-1].left))
+    """Let the last box end at ``end`` and begin at ``left`` at the latest: it takes room of those before it."""
+    last = boxes.pop()
+    left = min(last.left, left)
+    # Short ones were drawn longer than they last, so that several may be in its way.
+    while boxes and boxes[-1].left >= left:
+        boxes.pop()
+    if boxes:
+        boxes[-1] = replace(boxes[-1], right=min(boxes[-1].right, left))
+    boxes.append(replace(last, left=left, right=end))
 
 
 def _start(span: Span) -> int:

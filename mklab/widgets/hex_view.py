@@ -150,7 +150,8 @@ def _ways(state: MemoryState, width: int, palette: Palette) -> tuple[str, int]:
         )
         button += text(x + room / 2, y + 17, words, palette.role("ink"), text_anchor="middle")
         label = f"{words}: {address:#x}"
-        content += element("g", button, data_address=address, tabindex=0, role="button", aria_label=label)
+        attributes = {"data_address": address, "class_": "mk-way", "tabindex": 0, "role": "button", "aria_label": label}
+        content += element("g", button, **attributes)
         x += room + 8
     return content, y + 36
 

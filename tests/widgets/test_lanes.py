@@ -5,10 +5,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mklab.recording import Film, Moment, Span
 from mklab.trace import Event, Halted, Init, IpiSent, ModeChange, OwnerChange, Sipi, Woken
-from mklab.widgets.boxes import Box, Window, cut, stretches
+from mklab.widgets.boxes import SHORTEST, Box, Window, cut, stretches
 from mklab.widgets.lanes import Group, end_of, groups, lane, ticks
 from mklab.widgets.view import View
 
@@ -45,6 +47,32 @@ def test_a_short_span_is_drawn_long_enough_to_be_seen_and_still_says_how_long_it
 def test_a_short_span_at_the_end_takes_room_from_the_one_before() -> None:
     spans = history((298, "running"), (300, "halted"))
     assert drawn(stretches(spans, 0, 1, 0, 300, 10)) == [(0, 290, "running", 1), (290, 300, "halted", 1)]
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["running", "halted", "shut down"])), min_size=1),
+    shortest=st.integers(1, 40),
+    data=st.data(),
+)
+def test_boxes_stand_one_behind_the_other(lengths: list[tuple[int, str]], shortest: int, data: st.DataObject) -> None:
+    """Whatever the lengths, and wherever they are cut: none is turned round, none lies over the next one."""
+    ends, at = [], 0
+    for length, state in lengths:
+        at += length
+        ends.append((at, state))
+    if not at:
+        return
+    window = Window(0, at, at * SHORTEST / shortest)
+    boxes = stretches(history(*ends), 0, len(ends) - 1, 0, at, shortest)
+    moment = data.draw(st.integers(0, at))
+    past, later = cut(boxes, moment, window)
+    for some in (boxes, past):
+        assert all(0 <= box.left < box.right for box in some)
+        assert all(before.right <= after.left for before, after in pairwise(some))
+    assert all(box.left <= box.right <= at for box in later)
+    assert all(box.right <= moment for box in past)
+    if past:
+        assert past[-1].right == moment
 
 
 def test_what_runs_and_halts_by_turns_is_one_box() -> None:
