@@ -3,6 +3,7 @@
 And :func:`faults`, which looks at any picture as a reader would.
 """
 
+import asyncio.events
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -19,6 +20,15 @@ from mklab.widgets.picture import Picture
 from mklab.widgets.view import View
 
 WIDTHS = (480, 600, 740, 900, 1240)
+
+
+@pytest.fixture(autouse=True)
+def _no_loop() -> Iterator[None]:
+    """Playwright's synchronous API, if a browser was opened before in this process, leaves a loop that seems to run."""
+    before = asyncio.events._get_running_loop()
+    asyncio.events._set_running_loop(None)
+    yield
+    asyncio.events._set_running_loop(before)
 
 
 @pytest.fixture(scope="session")

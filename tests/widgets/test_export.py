@@ -45,7 +45,7 @@ class Ages:
 
 
 def at(place: str) -> Part:
-    return Part("Ages", Ages(), Panel, place)
+    return Part("Ages", Ages(), lambda driver: Panel(Ages(), driver), place)
 
 
 @pytest.fixture
