@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from mklab.widgets.boxes import Box, Window
-from mklab.widgets.forms import WIDE, Form, Measures, arrival_words, form_of, measures, selected_place, standing
-from mklab.widgets.lanes import Lane, end_of, state_of, ticks
+from mklab.widgets.forms import WIDE, Form, Measures, arrival_words, form_of, marked, measures, selected_place, standing
+from mklab.widgets.lanes import Lane, end_of, state_of
 from mklab.widgets.palette import Palette
 from mklab.widgets.svg import CODE, Segment, element, hatched_box, path, text, width_of
 from mklab.widgets.view import View
@@ -189,7 +189,7 @@ def _draw_span(span: tuple[int, int], palette: Palette, window: Window, bottom: 
 def _axis(window: Window, palette: Palette, y: int) -> str:
     muted = palette.role("muted")
     content = path([(0, y, window.width, y)], palette.role("axis"), 1)
-    for time in ticks(window.start, window.end, window.width / 64):
+    for time in marked(window):
         x = window.x(time)
         content += path([(x, y, x, y + 5)], palette.role("axis"), 1)
         content += text(x, y + 18, f"{time:,}", muted, size=11, font_family=CODE, text_anchor="middle")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mklab.widgets.bands import AXIS, GAP, HEAD
 from mklab.widgets.boxes import Window
 from mklab.widgets.fates import Arrival
-from mklab.widgets.forms import WIDE, Measures, arrival_words, form_of, measures, selected_place
-from mklab.widgets.lanes import Lane, ticks
+from mklab.widgets.forms import WIDE, Measures, arrival_words, form_of, marked, measures, selected_place
+from mklab.widgets.lanes import Lane
 from mklab.widgets.palette import LIVE
 from mklab.widgets.svg import Segment, width_of
 from mklab.widgets.view import View
@@ -34,7 +34,7 @@ Words = tuple[float, float, str]
 
 
 class _Paths:
-    """A Lines mark. What it shows already is not sent again."""
+    """A Lines mark. What it shows already is not sent again: gaps are NaN, which no comparison finds equal."""
 
     def __init__(self, scales: dict[str, bqplot.Scale], **style: Any) -> None:
         self.mark = bqplot.Lines(scales=scales, x=[], y=[], **style)
@@ -56,18 +56,14 @@ class _Paths:
 
 
 class _Labels:
-    """A Label mark. What it shows already is not sent again."""
+    """A Label mark."""
 
     def __init__(self, scales: dict[str, bqplot.Scale], **style: Any) -> None:
         font = {"font_weight": "normal", "font_unit": "px"}
         self.mark = bqplot.Label(scales=scales, x=[], y=[], text=[], colors=[LIVE.role("ink")], **font, **style)
-        self._shown: list[Words] = []
 
     def show(self, words: list[Words]) -> None:
         """Show words, each with its place."""
-        if self._shown == words:
-            return
-        self._shown = words
         with self.mark.hold_sync():
             self.mark.x = np.array([x for x, _, _ in words], dtype=float)
             self.mark.y = np.array([y for _, y, _ in words], dtype=float)
@@ -192,9 +188,9 @@ class Chart:
         inset = _INSET / size.lane
         with self._lane.hold_sync():
             self._lane.min, self._lane.max = inset - HEAD / size.lane, len(lanes) + GAP / size.lane - inset
-        marked = [time for time in ticks(window.start, window.end, window.width / 64) if _fits(time, window)]
-        if list(self._axis.tick_values if self._axis.tick_values is not None else []) != marked:
-            self._axis.tick_values = np.array(marked)
+        times = [time for time in marked(window) if _fits(time, window)]
+        if list(self._axis.tick_values if self._axis.tick_values is not None else []) != times:
+            self._axis.tick_values = np.array(times)
         for name, layer in self._layers.items():
             layer.show(*drawing.curves.get(name, ([], [], [])))
         for name, labels in self._words.items():

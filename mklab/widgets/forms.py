@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mklab.recording import Film, Span
 from mklab.widgets.boxes import Box, Window
 from mklab.widgets.fates import Arrival
-from mklab.widgets.lanes import Group, Lane, state_of
+from mklab.widgets.lanes import Group, Lane, state_of, ticks
 from mklab.widgets.palette import Palette, look_of
 from mklab.widgets.svg import Segment, hatch, width_of
 from mklab.widgets.view import View
@@ -20,6 +20,7 @@ __all__ = [
     "arrival_words",
     "form_of",
     "height_of",
+    "marked",
     "measures",
     "selected_place",
     "sides",
@@ -168,6 +169,11 @@ def _shifted(arrivals: Sequence[Arrival], window: Window) -> list[float]:
             x = places[-1] + 13
         places.append(x)
     return places
+
+
+def marked(window: Window) -> list[int]:
+    """The times that are written on the axis."""
+    return ticks(window.start, window.end, window.width / (width_of(f"{window.end:,.0f}", 11) + 24))
 
 
 def selected_place(view: View, lane: Lane, window: Window) -> tuple[float, float] | None:

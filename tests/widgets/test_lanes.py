@@ -9,7 +9,7 @@ import pytest
 from mklab.recording import Film, Moment, Span
 from mklab.trace import Event, Halted, Init, IpiSent, ModeChange, OwnerChange, Sipi, Woken
 from mklab.widgets.boxes import Box, Window, cut, stretches
-from mklab.widgets.lanes import end_of, groups, lane, ticks
+from mklab.widgets.lanes import Group, end_of, groups, lane, ticks
 from mklab.widgets.view import View
 
 
@@ -132,6 +132,17 @@ def test_going_to_and_fro_reads_no_history_anew(told_film: Film, monkeypatch: py
     assert read == [0, 1, 2, 3, 0]
 
 
+def test_another_history_of_the_same_length_is_drawn(told_film: Film) -> None:
+    window = Window(0, 18_000, 500)
+    first = lane(View.at_end(told_film), groups(View.at_end(told_film))[0][0], window)
+    count = told_film.count
+    told_film.cut(count - 3)
+    told_film.extend([Halted(count - 2, 17_000, 0, True), Init(count - 1, 18_000, 1, None)])
+    other = lane(View.at_end(told_film), groups(View.at_end(told_film))[0][0], window)
+    assert [box.end for box in first.past] == [18_000]
+    assert [box.end for box in other.past] == [17_000, 18_000]
+
+
 def test_a_broken_plan_is_framed_from_when_it_broke(told_film: Film) -> None:
     view = View.at_end(told_film)
     window = Window(0, 18_000, 18_000)
@@ -197,7 +208,10 @@ def test_a_film_that_grows_or_is_cut_is_read_anew() -> None:
     assert names(View.at_end(film)) == ["CPU 0", "CPU 1-19"]
     film.extend([Halted(film.count, 10 * film.count, 7, True)])
     assert names(View.at_end(film)) == ["CPU 0", "CPU 1-6", "CPU 7", "CPU 8-19"]
-    film.cut(film.count - 2)
+    film.extend([Sipi(film.count, 10 * film.count, 9, 0, 0x97)])
+    arrived = lane(View.at_end(film), Group([9], Span(9, Moment(-1, 0))), Window(0, 10_000, 500)).arrivals
+    assert [one.words for one in arrived] == ["SIPI 0x96", "SIPI 0x97"]
+    film.cut(film.count - 3)
     assert names(View.at_end(film)) == ["CPU 0", "CPU 1-19"]
     film.extend([Woken(film.count, 10 * film.count, 3, 0xEA), Halted(film.count + 1, 10 * film.count, 3, True)])
     assert names(View.at_end(film)) == ["CPU 0", "CPU 1-2", "CPU 3", "CPU 4-19"]

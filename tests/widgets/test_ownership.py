@@ -202,11 +202,11 @@ def test_power_on_is_no_empty_recording(told_film: Film) -> None:
 
 def test_a_reset_is_told_once(written: Callable[..., Film]) -> None:
     film = written(
-        (ModeChange, 5, 0, {"mode": "long"}),
+        *((ModeChange, 5, cpu, {"mode": "long"}) for cpu in range(3)),
         (PlatformReset, 10, None, {"why": "a write of 6 to port 0xcf9"}),
     )
     answer = PICTURE.answer(View.at_end(film))
-    assert answer.count("The platform was reset: a write of 6 to port 0xcf9 (event 1).") == 1
+    assert answer.count("The platform was reset: a write of 6 to port 0xcf9 (event 3).") == 1
 
 
 def test_a_plan_made_after_the_cpu_was_taken_is_told_as_that(written: Callable[..., Film]) -> None:
@@ -245,7 +245,8 @@ def test_past_a_dozen_cpus_each_has_a_cell(cpus: int) -> None:
     assert cells[5].get("aria-label") == "CPU 5: kernel 1, long, planned for kernel 2"
     assert cells[6].get("aria-label") == "CPU 6: kernel 1, halted"
     assert [cell.get("tabindex") for cell in cells].count("0") == 1
-    assert any(rect.get("stroke") == LIGHT.role("alert") for rect in root.iter(f"{SVG}rect"))
+    # One around the cell, one around the broken plan in the lane of CPU 5, one in the key.
+    assert sum(rect.get("stroke") == LIGHT.role("alert") for rect in root.iter(f"{SVG}rect")) == 3
 
 
 def test_a_dozen_cpus_have_no_grid() -> None:

@@ -252,8 +252,17 @@ def test_it_fills_its_column(panel: OwnershipPanel, width: int) -> None:
     panel.canvas.width = width
     left, right = (int(re.findall(r'width="(\d+)', one.markup)[0]) for one in (panel._names, panel._standings))
     assert width - left - right >= 250
-    numbers = panel.chart._axis.tick_values
-    assert len(numbers) >= 3
+    assert len(panel.chart._axis.tick_values) >= 3
+
+
+def test_no_number_of_the_axis_is_cut(panel: OwnershipPanel) -> None:
+    panel.canvas.width = 600
+    panel.show_range(9_990, 15_010)
+    times = [int(time) for time in panel.chart._axis.tick_values]
+    # 10,000 and 15,000 are too near the edges.
+    assert times
+    assert min(times) > 10_000
+    assert max(times) < 15_000
 
 
 def test_no_words_of_the_chart_are_small(panel: OwnershipPanel) -> None:
