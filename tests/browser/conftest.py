@@ -231,7 +231,7 @@ _UNREADABLE = """() => {
 
 @pytest.fixture
 def unreadable() -> Callable[[Page], list[str]]:
-    """What of a page's pictures cannot be read, as the browser has set it: text under 11 px, cut, or over other text."""
+    """What of a page's pictures cannot be read, as measured in the browser: text under 11 px, cut, over other text."""
 
     def look(page: Page) -> list[str]:
         found: list[str] = page.evaluate(_UNREADABLE)
