@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from mklab.widgets.driver import Driver
 from mklab.widgets.steering import Steering
@@ -58,7 +58,7 @@ class Stage:
         self.driver = driver
         self.view: View = View.at_end(driver.film)
         self.steering: Steering = Steering(self)
-        self._parts: WeakSet[Any] = WeakSet()
+        self._held: list[ref[Any]] = []
         self._drawn = 0.0
         self._pause = SECONDS
         self._waiting = False
@@ -79,8 +79,12 @@ class Stage:
         return stage
 
     def add(self, part: Part) -> None:
-        """Let ``part`` be drawn again whenever the view changes, as long as somebody holds it."""
-        self._parts.add(part)
+        """Let ``part`` be drawn again whenever the view changes, as long as somebody holds it; the first one first."""
+        self._held.append(ref(part, self._held.remove))
+
+    @property
+    def _parts(self) -> list[Any]:
+        return [part for one in self._held if (part := one()) is not None]
 
     @property
     def visible(self) -> bool:
@@ -155,7 +159,7 @@ class Stage:
     def _draw(self) -> None:
         self._waiting = False
         begun = time.monotonic()
-        for part in list(self._parts):
+        for part in self._parts:
             part.redraw()
         self._drawn = time.monotonic()
         # Drawing takes half of the time at most.

@@ -1,6 +1,7 @@
 """Pieces of SVG: elements, text that wraps, hatches, and the crosses and boxes that pictures share."""
 
 import re
+from functools import cache
 from html import escape
 
 from mklab.widgets.palette import Palette, look_of
@@ -29,11 +30,7 @@ Segment = tuple[float, float, float, float]
 
 def element(name: str, content: str = "", /, **attributes: object) -> str:
     """An element; ``_`` in an attribute's name stands for ``-``, and one that is None is left out."""
-    words = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
+    words = "".join([f'{_name(key)}"{_plain(value)}"' for key, value in attributes.items() if value is not None])
     return f"<{name}{words}>{content}</{name}>" if content else f"<{name}{words}/>"
 
 
@@ -166,6 +163,13 @@ def _steps(length: float, step: float) -> list[float]:
     )
 
 
+@cache
+def _name(key: str) -> str:
+    return f" {key.rstrip('_').replace('_', '-')}="
+
+
 def _plain(value: object) -> str:
-    """Numbers without digits that nobody sees."""
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    """A value as an attribute holds it; numbers without digits that nobody sees."""
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return str(value) if type(value) is int else escape(str(value))

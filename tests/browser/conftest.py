@@ -198,8 +198,9 @@ _UNREADABLE = """() => {
         return box.width && box.height && getComputedStyle(node).visibility !== 'hidden';
     };
     const own = (node) => [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim());
+    const silent = ['STYLE', 'TITLE', 'DESC', 'OPTION'];
     const nodes = [...document.querySelectorAll('.mklab *')].filter(node =>
-        own(node) && shown(node) && !['STYLE', 'TITLE', 'DESC', 'OPTION'].includes(node.tagName.toUpperCase()));
+        own(node) && shown(node) && !silent.includes(node.tagName.toUpperCase()));
     for (const node of nodes) {
         const size = parseFloat(getComputedStyle(node).fontSize);
         if (size < 10.99) found.push(`${size} px: ${node.textContent.trim()}`);
@@ -212,15 +213,15 @@ _UNREADABLE = """() => {
         const paper = svg.getBoundingClientRect();
         const texts = [...svg.querySelectorAll('text')].filter(node => node.textContent.trim() && shown(node));
         const boxes = texts.map(node => node.getBoundingClientRect());
+        const words = texts.map(node => node.textContent.trim());
         boxes.forEach((one, at) => {
-            const words = texts[at].textContent.trim();
             if (one.left < paper.left - 2 || one.right > paper.right + 2
                 || one.top < paper.top - 4 || one.bottom > paper.bottom + 6)
-                found.push(`beyond its picture: ${words}`);
+                found.push(`beyond its picture: ${words[at]}`);
             for (let other = at + 1; other < boxes.length; other++) {
                 const across = Math.min(one.right, boxes[other].right) - Math.max(one.left, boxes[other].left);
                 const down = Math.min(one.bottom, boxes[other].bottom) - Math.max(one.top, boxes[other].top);
-                if (across > 2 && down > 5) found.push(`over each other: ${words} | ${texts[other].textContent.trim()}`);
+                if (across > -1 && down > 5) found.push(`over each other: ${words[at]} | ${words[other]}`);
             }
         });
     }
@@ -230,7 +231,7 @@ _UNREADABLE = """() => {
 
 @pytest.fixture
 def unreadable() -> Callable[[Page], list[str]]:
-    """What of a page's pictures cannot be read, as the browser has set it: text under 11 px, cut, or over other text."""
+    """What of a page's pictures cannot be read, as measured in the browser: text under 11 px, cut, over other text."""
 
     def look(page: Page) -> list[str]:
         found: list[str] = page.evaluate(_UNREADABLE)
