@@ -1,7 +1,7 @@
 """What became of every IPI: the events that concern one find it here and are noted on it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from mklab import trace
@@ -111,6 +111,7 @@ class Ipis:
                 self._update(place, lost=at, why=why)
 
     def _update(self, place: int, **values: Any) -> None:
-        self.all[place] = replace(self.all[place], **values)
+        # Three times as quick as dataclasses.replace, and there may be a hundred thousand IPIs.
+        self.all[place] = Ipi(**{**vars(self.all[place]), **values})
         if self.all[place].settled and place in self.unsettled:
             self.unsettled.remove(place)
