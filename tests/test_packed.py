@@ -2,6 +2,7 @@
 
 import json
 import random
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ def lines(data: bytes) -> list[bytes]:
 
 
 def test_what_was_packed_comes_back() -> None:
-    parts = [("one", [[1, "a\nb"], None, {"é": [2.5]}]), ("two", [[number] for number in range(2500)]), ("three", [0])]
+    parts: list[tuple[str, list[Any]]] = [
+        ("one", [[1, "a\nb"], None, {"é": [2.5]}]),
+        ("two", [[number] for number in range(2500)]),
+        ("three", [0]),
+    ]
     data = pack(FORM, iter(parts))
     assert unpacked(data) == parts
     assert pack(FORM, parts) == data
@@ -120,7 +125,7 @@ def test_a_body_that_is_not_whole() -> None:
     whole = pack(FORM, [("rows", range(9))])
     assert sealed(FORM, opened(whole)) != whole[:-1]
     for body in (whole[len(FORM.magic) + 32 :][:-3], whole[len(FORM.magic) + 32 :] + b"more"):
-        forged = FORM.magic + packed.hashlib.sha256(FORM.magic + body).digest() + body
+        forged = FORM.magic + sha256(FORM.magic + body).digest() + body
         with pytest.raises(ValueError, match="its contents are not whole"):
             unpacked(forged)
 

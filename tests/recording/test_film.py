@@ -247,9 +247,9 @@ def test_what_is_whole_but_no_film_is_refused(change: dict[str, Any]) -> None:
 def test_a_film_without_a_head_is_refused() -> None:
     found = parts(made(3))
     del found["head"]
-    for items in (found.items(), []):
+    for left in (found, {}):
         with pytest.raises(ValueError, match="its head is missing"):
-            Film.from_bytes(pack(FORMAT, items))
+            Film.from_bytes(pack(FORMAT, left.items()))
 
 
 @pytest.mark.parametrize("text", [b"", b"null", b"[]\n", b"{}\n", b"[" * 100_000 + b"\n", b"not json\n"])
