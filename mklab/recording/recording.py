@@ -182,9 +182,7 @@ class Recording:
             case trace.Printk(kernel=kernel, text=text):
                 console = self.consoles.setdefault(kernel, Console())
                 # A line of the log does not continue what a CPU was writing byte by byte.
-                console.put(
-                    at.event, f"\n{text}\n" if console.text and not console.text.endswith("\n") else f"{text}\n"
-                )
+                console.put(at.event, f"\n{text}\n" if console.in_line else f"{text}\n")
 
     def _change(self, cpu: int, at: Moment, **values: Any) -> None:
         """End the span of ``cpu`` and begin one with other ``values``, unless it has them already."""
@@ -206,7 +204,7 @@ class Recording:
                 "spans": [[asdict(span) for span in spans] for spans in self.spans],
                 "ipis": [asdict(ipi) for ipi in self.ipis],
                 "incidents": [asdict(incident) for incident in self.incidents],
-                "consoles": {kernel: asdict(console) for kernel, console in self.consoles.items()},
+                "consoles": {name: {"text": one.text, "events": one.events} for name, one in self.consoles.items()},
             }
         )
 
