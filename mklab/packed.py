@@ -7,17 +7,18 @@ accident or by cutting; it is no signature. A file holds no code: reading a fore
 Python takes Ctrl-C between two calls of C functions only. So none of those that take long is given more than a line.
 """
 
+import gc
 import hashlib
 import json
 import secrets
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["DAMAGE", "LINE", "Format", "leaves", "pack", "read", "tree", "unpack", "write"]
+__all__ = ["DAMAGE", "LINE", "Format", "leaves", "made", "pack", "read", "tree", "unpack", "write"]
 
 LINE = 1 << 19
 """Characters in a line, at most."""
@@ -28,6 +29,8 @@ _ROWS = 1000
 _STEP = 1 << 16
 _DIGEST = hashlib.sha256().digest_size
 _END = "end"
+
+T = TypeVar("T")
 
 
 class Format(NamedTuple):
@@ -87,6 +90,22 @@ def unpack(form: Format, data: bytes) -> Iterator[tuple[str, Iterator[Any]]]:
         raise ValueError("it is damaged: its SHA-256 does not fit")
     for part, lines in groupby(_numbered(_split(_opened(_pieces(data, begin), form.most))), itemgetter(0)):
         yield part, (row for _, rows in lines for row in rows)
+
+
+def made(make: Callable[[], T]) -> T:
+    """What ``make`` makes of a file, without the garbage collector, which would look through all of it again and again.
+
+    After Ctrl-C it is gone before the collector goes on: both together would take too long.
+    """
+    collecting = gc.isenabled()
+    try:
+        gc.disable()
+        return make()
+    except KeyboardInterrupt as stop:
+        raise stop.with_traceback(None) from None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _lines(parts: Iterable[tuple[str, Iterable[Any]]]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Files of plain data: what was packed comes back, in bounded lines, and what is damaged or forged is refused."""
 
+import gc
 import json
 import random
 from hashlib import sha256
@@ -136,6 +137,17 @@ def test_a_bomb_does_not_go_off() -> None:
     bomb = b"".join(b'[%d,"a",0%b]\n' % (number, b" " * 500_000) for number in range(40))
     with pytest.raises(ValueError, match=f"it holds more than {FORM.most} bytes"):
         unpacked(sealed(FORM, bomb))
+
+
+def test_the_garbage_collector_rests_and_goes_on() -> None:
+    def broken() -> None:
+        seen.append(gc.isenabled())
+        raise KeyboardInterrupt
+
+    seen = [packed.made(gc.isenabled)]
+    with pytest.raises(KeyboardInterrupt):
+        packed.made(broken)
+    assert (seen, gc.isenabled()) == ([False, False], True)
 
 
 # Files

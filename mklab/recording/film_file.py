@@ -53,7 +53,7 @@ def unpack(kind: type[F], data: bytes) -> F:
         ValueError: not such a film, one of another version, or damaged.
     """
     try:
-        return _film(kind, data)
+        return packed.made(lambda: _film(kind, data))
     except packed.DAMAGE as error:
         raise ValueError(f"data must be a film that to_bytes() made, not {data[:20]!r}...: {error}") from None
 

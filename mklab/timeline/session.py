@@ -63,7 +63,7 @@ def load(path: str | Path, installers: Installers | None = None) -> Machine:
     file = Path(path)
     data = packed.read(file)
     try:
-        return _machine(data, installers or {})
+        return packed.made(lambda: _machine(data, installers or {}))
     except packed.DAMAGE as error:
         raise ValueError(f"path must be a session file, not {os.fspath(file)!r}: {error}") from None
 
