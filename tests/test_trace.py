@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mklab.trace import Accepted, ConsoleByte, Event, Init, IpiSent, OwnerChange, Trace
+from mklab.trace.rows import events_of, kinds_of, rows_of
 
 BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(0, 2**64 - 1),
@@ -58,6 +59,30 @@ def test_json_keeps_everything(items: list[tuple[type[Event], dict[str, Any]]], 
     assert again.events == trace.events
     assert [type(event) for event in again] == [type(event) for event in trace]
     assert (again.sha256, again.count, again.blobs) == (trace.sha256, trace.count, trace.blobs)
+
+
+@given(st.lists(ANY_EVENT, max_size=8), st.integers(0, 1 << 40))
+def test_rows_keep_everything(items: list[tuple[type[Event], dict[str, Any]]], first: int) -> None:
+    trace = Trace()
+    trace.count = first
+    for kind, values in items:
+        trace.emit(kind, values.pop("time"), values.pop("cpu"), **values)
+    kinds = kinds_of(trace.events)
+    rows = json.loads(json.dumps(list(rows_of(trace.events, kinds))))
+    again = list(events_of(json.loads(json.dumps(kinds)), rows, first))
+    assert again == trace.events
+    assert [type(event) for event in again] == [type(event) for event in trace]
+
+
+@pytest.mark.parametrize("change", [{"vector": "234"}, {"merged": None}, {"time": 1.5}, {"from_cpu": []}])
+def test_rows_of_other_types_are_refused(change: dict[str, Any]) -> None:
+    values: dict[str, Any] = {"time": 5, "cpu": 1, "from_cpu": 0, "vector": 0xEA, "merged": False}
+    kinds = [["Accepted", list(values)]]
+    assert list(events_of(kinds, [[0, *values.values()]], 3)) == [Accepted(3, **values)]
+    with pytest.raises(ValueError, match="the values of event 3 must be those of Accepted, not"):
+        list(events_of(kinds, [[0, *(values | change).values()]], 3))
+    with pytest.raises(ValueError, match="Accepted must have the fields"):
+        list(events_of([["Accepted", [*values, "more"]]], [], 0))
 
 
 def test_the_digest_is_a_chain_over_every_event() -> None:

@@ -1,7 +1,8 @@
 """What a recording is made of: plain, frozen data that knows how it stood at any earlier moment."""
 
 import bisect
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 __all__ = ["MULTIKERNEL_VECTOR", "Console", "Incident", "Ipi", "Moment", "Slot", "Span"]
@@ -166,21 +167,43 @@ class Incident:
     text: str
 
 
-@dataclass
 class Console:
     """What one kernel printed, over its serial port and into its log.
 
+    Args:
+        text, events: what was printed so far, as the attributes tell it.
+
     Attributes:
-        text: all of it.
         events: for each character, the number of the event that printed it.
     """
 
-    text: str = ""
-    events: list[int] = field(default_factory=list)
+    def __init__(self, text: str = "", events: Iterable[int] = ()) -> None:
+        self.events = list(events)
+        # Joined when they are asked for: most come as single characters.
+        self._pieces = [text]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same was printed at the same events."""
+        return isinstance(other, Console) and (self.text, self.events) == (other.text, other.events)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    @property
+    def text(self) -> str:
+        """All that was printed."""
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
+    @property
+    def in_line(self) -> bool:
+        """Whether a line was begun and not ended."""
+        last = self._pieces[-1]
+        return bool(last) and not last.endswith("\n")
 
     def put(self, event: int, text: str) -> None:
-        """Append ``text``, printed by event number ``event``."""
-        self.text += text
+        """Append ``text``, one character or more, printed by event number ``event``."""
+        self._pieces.append(text)
         self.events += [event] * len(text)
 
     def upto(self, event: int) -> "Console":

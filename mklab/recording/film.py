@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from mklab import trace
+from mklab import packed, trace
 from mklab.errors import require
 from mklab.recording import film_file
 from mklab.recording.contents import Contents
@@ -211,8 +211,12 @@ class Film:
         return film_file.unpack(cls, data)
 
     def save(self, path: str | Path) -> None:
-        """Write the film to a file."""
-        Path(path).write_bytes(self.to_bytes())
+        """Write the film to a file; one that is there is replaced as a whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        packed.write(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -222,4 +226,4 @@ class Film:
             OSError: the file cannot be read.
             ValueError: it holds no film that can be read.
         """
-        return cls.from_bytes(Path(path).read_bytes())
+        return cls.from_bytes(packed.read(Path(path)))

@@ -129,18 +129,26 @@ class Recording:
         Raises:
             ValueError: an event is not the next one, or is earlier than the one before.
         """
-        for event in events:
-            if event.seq != self.count:
-                raise ValueError(f"the next event must be number {self.count}, not {event.seq!r}")
-            if event.time < self.time:
-                raise ValueError(f"event {event.seq} must be at {self.time} instructions or later, not {event.time!r}")
-            self.times.append(event.time)
-            moment = Moment(event.seq, event.time)
+        latest = self.time
+        for count, event in enumerate(events, self.count):
+            if event.seq != count:
+                raise ValueError(f"the next event must be number {count}, not {event.seq!r}")
+            if event.time < latest:
+                raise ValueError(f"event {event.seq} must be at {latest} instructions or later, not {event.time!r}")
+            latest = event.time
+            self.times.append(latest)
+            moment = Moment(count, latest)
             self._ipis.note(event, moment)
             self._note(event, moment)
 
     def _note(self, event: trace.Event, at: Moment) -> None:
         match event:
+            # Most events are of the first two kinds: they need not be held against all of the others.
+            case trace.Slice():
+                pass
+            case trace.ConsoleByte(kernel=kernel, byte=byte):
+                character = bytes([byte]).decode("ascii", "replace")
+                self.consoles.setdefault(kernel or "nobody", Console()).put(at.event, character)
             case trace.Init(cpu=int(cpu)):
                 self._change(cpu, at, state="wait-for-SIPI" if cpu else "running")
             case trace.PlatformReset(why=why):
@@ -171,15 +179,10 @@ class Recording:
                 code = "" if error is None else f", error code {error:#x}"
                 text = f"CPU {cpu} raised exception {vector}{code} at {rip:#x}"
                 self.incidents.append(Incident(at, cpu, "fault", text))
-            case trace.ConsoleByte(kernel=kernel, byte=byte):
-                character = bytes([byte]).decode("ascii", "replace")
-                self.consoles.setdefault(kernel or "nobody", Console()).put(at.event, character)
             case trace.Printk(kernel=kernel, text=text):
                 console = self.consoles.setdefault(kernel, Console())
                 # A line of the log does not continue what a CPU was writing byte by byte.
-                console.put(
-                    at.event, f"\n{text}\n" if console.text and not console.text.endswith("\n") else f"{text}\n"
-                )
+                console.put(at.event, f"\n{text}\n" if console.in_line else f"{text}\n")
 
     def _change(self, cpu: int, at: Moment, **values: Any) -> None:
         """End the span of ``cpu`` and begin one with other ``values``, unless it has them already."""
@@ -201,7 +204,7 @@ class Recording:
                 "spans": [[asdict(span) for span in spans] for spans in self.spans],
                 "ipis": [asdict(ipi) for ipi in self.ipis],
                 "incidents": [asdict(incident) for incident in self.incidents],
-                "consoles": {kernel: asdict(console) for kernel, console in self.consoles.items()},
+                "consoles": {name: {"text": one.text, "events": one.events} for name, one in self.consoles.items()},
             }
         )
 

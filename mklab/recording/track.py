@@ -48,9 +48,13 @@ class Track:
             raise ValueError(f"look must be {self.looks[-1]} or later, not {look!r}")
         self.looks.append(look)
         self.changes.append(change)
-        self.last = _after(self.last, [change])
+        for name, value in change.items():
+            if value is None:
+                self.last.pop(name, None)
+            else:
+                self.last[name] = value
         if len(self.looks) % _KEYFRAMES == 0:
-            self._keyframes.append(self.last)
+            self._keyframes.append(dict(self.last))
 
     def at(self, look: int) -> dict[str, Any]:
         """The values at ``look``."""

@@ -30,8 +30,8 @@ class Trace:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.count = 0
-        self._digest = hashlib.sha256(FORMAT.encode()).hexdigest()
-        self._pending: list[Event | str] = []
+        # Digest and what it does not cover yet: in one place, so that Ctrl-C never parts the two.
+        self._chain: tuple[str, list[Event | str]] = (hashlib.sha256(FORMAT.encode()).hexdigest(), [])
         self.blobs: dict[str, bytes] = {}
 
     def emit(self, kind: type[E], time: int, cpu: int | None, **values: Any) -> E:
@@ -54,21 +54,22 @@ class Trace:
         self.count += 1
         self.events.append(event)
         # The arguments of an act from outside are somebody else's, too; other events never change.
-        self._pending.append(event.to_line() if isinstance(event, Input) else event)
+        self._chain[1].append(event.to_line() if isinstance(event, Input) else event)
 
     @property
     def sha256(self) -> str:
         """Digest over every event since power-on (hex). It is made when it is asked for: most never are."""
-        for event in self._pending:
-            line = event if isinstance(event, str) else event.to_line()
-            self._digest = hashlib.sha256((self._digest + line).encode()).hexdigest()
-        self._pending.clear()
-        return self._digest
+        digest, pending = self._chain
+        if pending:
+            for event in pending:
+                line = event if isinstance(event, str) else event.to_line()
+                digest = hashlib.sha256((digest + line).encode()).hexdigest()
+            self._chain = (digest, [])
+        return digest
 
     @sha256.setter
     def sha256(self, digest: str) -> None:
-        self._pending.clear()
-        self._digest = digest
+        self._chain = (digest, [])
 
     def keep(self, data: bytes) -> dict[str, Any]:
         """Hold ``data`` for replay and return what an Input event says of it: its SHA-256 and size in bytes."""

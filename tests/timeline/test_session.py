@@ -1,9 +1,7 @@
 """Session files: what was saved comes back, and a damaged or foreign file is refused without harm."""
 
-import hashlib
-import json
+import io
 import random
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,13 @@ from mklab.kernel.host import Host
 from mklab.lab.scenario import Scenario
 from mklab.machine.machine import Machine
 from mklab.machine.schedule import RoundRobin, Seeded
+from mklab.packed import LINE, leaves, pack, tree, unpack
 from mklab.timeline import session as module
 from mklab.timeline.replay import replay
-from mklab.timeline.session import load, save
+from mklab.timeline.session import FORMAT, load, save
 from mklab.timeline.timeline import Timeline
+from mklab.trace import Event
+from tests.packing import opened, sealed
 from tests.timeline.guests import PIECES, RACE, full_state, guest
 
 INSTALLERS = {"host": Host}
@@ -113,49 +114,57 @@ def test_foreign_and_newer_files_are_told_apart(small: Path) -> None:
     data = small.read_bytes()
     assert_refused(small, b"\x7fELF", "does not begin as one")
     assert_refused(small, b"", "does not begin as one")
-    assert_refused(small, data.replace(b"session 1\n", b"session 2\n", 1), "format '2', and this mklab reads '1'")
+    assert_refused(small, data.replace(b"session 2\n", b"session 3\n", 1), "format '3', and this mklab reads '2'")
     with pytest.raises(FileNotFoundError):
         load(small.with_name("absent"))
 
 
+def parts(path: Path) -> dict[str, list[Any]]:
+    return {part: list(rows) for part, rows in unpack(FORMAT, path.read_bytes())}
+
+
 def forged(path: Path, **changes: Any) -> bytes:
     """A file whose SHA-256 fits, with other contents."""
-    data = path.read_bytes()[len(module._MAGIC) + 32 :]
-    session = json.loads(zlib.decompress(data)) | changes
-    return packed(json.dumps(session).encode())
-
-
-def packed(text: bytes) -> bytes:
-    body = zlib.compress(text)
-    return module._MAGIC + hashlib.sha256(module._MAGIC + body).digest() + body
-
-
-def opened(path: Path) -> dict[str, Any]:
-    session: dict[str, Any] = json.loads(zlib.decompress(path.read_bytes()[len(module._MAGIC) + 32 :]))
-    return session
+    whole = {name: leaves(value) if name in ("head", "state") else value for name, value in changes.items()}
+    return pack(FORMAT, {**parts(path), **whole}.items())
 
 
 def test_forged_contents_are_refused(small: Path) -> None:
     """Made by somebody who knows the format: still nothing but a ValueError."""
-    session = opened(small)
-    arguments, events, state = session["arguments"], session["events"], session["state"]
+    found = parts(small)
+    head, state, kinds, events = tree(found["head"]), tree(found["state"]), found["kinds"], found["events"]
+    arguments, slices = head["arguments"], [name for name, _ in kinds].index("Slice")
+    executed = 1 + kinds[slices][1].index("executed")
+    assert events[-1][0] == slices
+    spoiled = {value: [*events[-1][:executed], value, *events[-1][executed + 1 :]] for value in ("many", 1000)}
     forgeries = [
-        packed(b"[" * 100_000),
-        packed(b"\xff\xfe"),
-        packed(b"[]"),
-        packed(b"{}"),
-        forged(small, arguments={}),
-        forged(small, arguments=arguments | {"ram": [[0, 1 << 36]]}),
-        forged(small, arguments=arguments | {"ram": 5}),
-        forged(small, arguments=arguments | {"cpus": 2}),
-        forged(small, arguments=arguments | {"schedule": {"kind": "os.system"}}),
+        sealed(FORMAT, b"[" * 100_000 + b"\n"),
+        sealed(FORMAT, b"\xff\xfe\n"),
+        sealed(FORMAT, b"[]\n"),
+        pack(FORMAT, []),
+        *(
+            pack(FORMAT, [one for one in found.items() if one[0] != left])
+            for left in ("head", "state", "kinds", "events")
+        ),
+        forged(small, more=[1]),
+        forged(small, head=7),
+        forged(small, head=head | {"first": 1}),
+        forged(small, head=head | {"first": -1}),
+        forged(small, head=head | {"arguments": {}}),
+        forged(small, head=head | {"arguments": arguments | {"ram": [[0, 1 << 36]]}}),
+        forged(small, head=head | {"arguments": arguments | {"ram": 5}}),
+        forged(small, head=head | {"arguments": arguments | {"cpus": 2}}),
+        forged(small, head=head | {"arguments": arguments | {"schedule": {"kind": "os.system"}}}),
+        forged(small, kinds=[["Bang", []], *kinds[1:]]),
+        forged(small, kinds=[[name, [*fields, "more"]] for name, fields in kinds]),
         forged(small, events=events[:-1]),
-        forged(small, events=[*events[:-1], events[-1] | {"budget": "many"}]),
-        forged(small, events=[*events[:-1], events[-1] | {"kind": "Bang"}]),
-        forged(small, events=[*events[:-1], events[-1] | {"executed": events[-1]["executed"] + 1}]),
-        forged(small, events=7),
-        forged(small, blobs={"0": "AA=="}),
-        forged(small, blobs={"0": "?"}),
+        forged(small, events=[*events[:-1], spoiled["many"]]),
+        forged(small, events=[*events[:-1], spoiled[1000]]),
+        forged(small, events=[*events[:-1], [99, *events[-1][1:]]]),
+        forged(small, events=[*events[:-1], events[-1][:-1]]),
+        forged(small, events=[7]),
+        forged(small, blobs=[["0", "AA=="]]),
+        forged(small, blobs=[["0", "?"]]),
         forged(small, state={}),
         forged(small, state=state | {"installed": ["host"]}),
         forged(small, state=state | {"memory": []}),
@@ -168,9 +177,43 @@ def test_forged_contents_are_refused(small: Path) -> None:
         assert_refused(small, data)
 
 
-def test_a_bomb_does_not_go_off(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST", 1 << 20)
-    assert_refused(small, packed(bytes(1 << 22)), "not whole, or more than 1048576 bytes")
+def test_a_large_file_is_refused(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FORMAT", FORMAT._replace(most=1 << 10))
+    assert_refused(small, small.read_bytes(), "it holds more than 1024 bytes")
+
+
+def test_no_line_is_longer_than_the_bound_whatever_lies_in_memory(tmp_path: Path) -> None:
+    machine, path = Machine(255), tmp_path / "large"
+    data = random.Random(5).randbytes(3 * LINE)
+    machine.poke(0x100000, data)
+    for number in range(3000):
+        machine.poke(number, b"x")
+    save(machine, path)
+    lines = opened(path.read_bytes()).splitlines(keepends=True)
+    assert max(map(len, lines)) <= LINE
+    loaded = load(path)
+    assert full_state(loaded) == full_state(machine)
+    assert loaded.trace.blobs == machine.trace.blobs
+
+
+def test_ctrl_c_while_the_digest_is_made_leaves_the_trace_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, same = (guest(RACE, Seeded(1, 1, 50)) for _ in range(2))
+    machine.run(200)
+    same.run(200)
+    made = []
+
+    def interrupted(event: Event) -> str:
+        made.append(event)
+        if len(made) == 5:
+            raise KeyboardInterrupt
+        return line(event)
+
+    line = Event.to_line
+    with monkeypatch.context() as patched:
+        patched.setattr(Event, "to_line", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            save(machine, "never")
+    assert machine.trace.sha256 == same.trace.sha256
 
 
 def test_a_missing_kernel_is_named(tmp_path: Path) -> None:
@@ -184,12 +227,17 @@ def test_a_missing_kernel_is_named(tmp_path: Path) -> None:
 def test_a_failed_saving_leaves_the_old_file(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = small.read_bytes()
 
-    def full(path: Path, _: bytes) -> int:
-        path.touch()
-        raise OSError("no space left on device")
+    class Full(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError("no space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    def opened_full(path: Path, *_: Any) -> Full:
+        path.touch()
+        return Full()
+
+    monkeypatch.setattr(Path, "open", opened_full)
     with pytest.raises(OSError, match="no space left"):
         save(guest(RACE), small)
+    monkeypatch.undo()
     assert small.read_bytes() == data
     assert list(small.parent.iterdir()) == [small]

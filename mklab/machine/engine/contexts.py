@@ -56,6 +56,8 @@ class Contexts:
             return
         if self._current is not None:
             uclib.uc_context_save(self._handle, self._contexts[self._current]._context)
+            # Should Ctrl-C come before the last line, nobody's registers are taken for another's.
+            self._current = None
         uclib.uc_context_restore(self._handle, self._contexts[cpu]._context)
         self._current = cpu
 
