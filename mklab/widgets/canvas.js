@@ -81,6 +81,13 @@ function render({ model, el }) {
   }
 
   on(el, "click", (event) => {
+    const key = event.target.closest("summary")?.parentElement.dataset.key;
+    if (key) {
+      // Open is what the model says, and no two things at once.
+      const others = model.get("opened").filter((one) => one !== key);
+      save("opened", others.length < model.get("opened").length ? others : [...others, key]);
+      return event.preventDefault();
+    }
     const control = event.target.closest("[data-act]");
     if (control?.matches("button")) model.send({ act: control.dataset.act, value: control.dataset.value ?? null });
     else if (!event.target.closest("input, select, label, summary")) chosen(event.target);
@@ -95,18 +102,11 @@ function render({ model, el }) {
     event.preventDefault();
     model.send({ act: event.target.dataset.act, value: Object.fromEntries(new FormData(event.target)) });
   });
-  on(el, "toggle", (event) => {
-    const { key } = event.target.dataset;
-    const others = model.get("opened").filter((one) => one !== key);
-    const now = event.target.open ? [...others, key] : others;
-    if (key && now.length !== model.get("opened").length) save("opened", now);
-  }, true);
-
   // While the focus is here, keys without Ctrl, Alt or Command are no shortcuts of JupyterLab.
   on(window, "keydown", (event) => {
-    const around = scope();
-    if (around.contains(event.target))
-      around.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
+    // Lumino looks at the element that has the focus first: an attribute of those around it would come too late.
+    if (scope().contains(event.target))
+      event.target.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
   }, true);
   function press(event) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;

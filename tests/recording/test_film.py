@@ -181,6 +181,17 @@ def test_a_film_that_is_cut_goes_on_as_if_it_had_ended_there() -> None:
     assert [everything(again, look) for look in range(kept + 1)] == before
 
 
+def test_a_film_can_be_cut_between_two_looks_that_follow_one_event() -> None:
+    film = Film([0])
+    film.look(time=0)
+    for time in (5, 6, 7):
+        film.look(0, time=time, registers={0: {"rip": time}})
+    film.cut(-1, 6)
+    assert [look.time for look in film.looks] == [0, 5, 6]
+    assert film.frame_of(2).registers(0) == {"rip": 6}
+    film.look(0, time=6)
+
+
 def test_a_file_cut_anywhere_is_refused() -> None:
     data = made(3).to_bytes()
     for end in range(len(data)):
