@@ -19,7 +19,8 @@ def test_step_by_step_and_at_once_are_the_same_run() -> None:
     assert titles[0] == "take CPU 2 offline"
     assert "wait until it is up" in titles
     assert "send it a message" in titles
-    assert titles[-1] == "let it answer"
+    # The answer may come while the call that sends is still under way.
+    assert titles[-1] in ("send it a message", "let it answer")
     stepped.step()  # nothing is left to do, and nothing happens
     assert describe(stepped) == describe(at_once)
 
