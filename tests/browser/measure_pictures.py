@@ -82,6 +82,8 @@ def drawing(film: Film, events: list[int]) -> float:
     begun = time.process_time()
     for event in events:
         dashboard.stage.move(event)
+        for part in (dashboard.controls, *dashboard.panels.values()):
+            part.redraw()
     return (time.process_time() - begun) / len(events) * 1000
 
 
