@@ -54,11 +54,9 @@ function render({ model, el }) {
   const sayMoved = sparing((said) => model.send(said));
   // The keys of a dashboard act wherever the focus is in it; those of a part alone, in the part.
   const scope = () => (model.get("leads") && el.closest(".mk-dashboard")) || el;
-  let frame = null;
   el.classList.add("mk-canvas");
 
   function show() {
-    frame = null;
     const focused = el.contains(document.activeElement) ? document.activeElement : null;
     const was = identity(focused);
     const asked = el.querySelector("[data-focus]") !== null;
@@ -155,9 +153,8 @@ function render({ model, el }) {
   on(document, "visibilitychange", look);
   size.observe(el);
   sight.observe(el);
-  const redraw = () => (frame ??= requestAnimationFrame(show));
-  model.on("change:markup", redraw);
-  model.on("change:opened", redraw);
+  model.on("change:markup", show);
+  model.on("change:opened", show);
   show();
   return () => {
     done.abort();
@@ -165,8 +162,8 @@ function render({ model, el }) {
     sight.disconnect();
     near = false;
     look();
-    model.off("change:markup", redraw);
-    model.off("change:opened", redraw);
+    model.off("change:markup", show);
+    model.off("change:opened", show);
   };
 }
 
