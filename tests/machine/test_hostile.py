@@ -73,7 +73,16 @@ rdtsc
 """
 """Code for every mode; a line is a fragment. Its widths differ from mode to mode; the last line reads DR6."""
 
-LONG = """
+CHANGES = """
+movb %al, 1f + 1(%rip); inc %r8; 1: mov $0x11223344, %eax
+xorb $0xf6, 1f(%rip); inc %r8; 1: .byte 0x66, 0x90
+inc %r9; movb $5, 1f - 1(%rip); 1: inc %r8
+mov $0x9c, %eax; movb %al, 1f(%rip); inc %r8; 1: nop; pop %rax; push %rax; movb $0x90, 1b(%rip)
+mov $0xc801, %r11d; movb %al, (%r11); call 2f; jmp 3f; 2: mov $0xc800, %r11d; jmp *%r11; 3: inc %r8
+"""
+"""Stores into the code that runs."""
+
+LONG = f"""{CHANGES}
 mov %rax, (%rbx); add %r8, 8(%rbx); lock xadd %r9, 0xffc(%rbx); mov 0xff9(%rbx), %rdx
 push %rax; pop %r8; pushq (%rbx); popq 0xff8(%rbx)
 xchg %rax, 16(%rbx); cmpxchg %r9, 24(%rbx); incl 32(%rbx)
@@ -96,6 +105,7 @@ lea 1f(%rip), %r13; mov $0xcff8, %r11d; jmp *%r11; 1: inc %r9
 lea 1f(%rip), %r13; mov $0x12345, %ecx; inc %r8; rdmsr; 1: inc %r9
 lea 1f(%rip), %r13; mov $0x7ff8, %ecx; mov %ecx, %ds; 1: inc %r9
 int $0x40; inc %r8
+int $1; inc %r8
 inc %r8; int3; inc %r8
 .byte 0xf1; inc %r8
 mov $0xc0000080, %ecx; rdmsr; inc %r8; wrmsr
@@ -117,17 +127,15 @@ pop %r11; push %r11; pop 0xd0(%r15); push %r11
 mov 0x30000000, %eax; inc %r8; movl $5, 0x30000000; inc %r9
 lea 0x20(%r15), %rsi; mov $0x30000000, %edi; inc %r8; movsl; inc %r9
 mov $0x3f8, %edx; inc %r8; out %al, (%dx); inc %r9; in (%dx), %al; inc %r9
-movb %al, 1f + 1(%rip); inc %r8; 1: mov $0x11223344, %eax
-xorb $0xf6, 1f(%rip); inc %r8; 1: .byte 0x66, 0x90
-inc %r9; movb $5, 1f - 1(%rip); 1: inc %r8
-mov $0x9c, %eax; movb %al, 1f(%rip); inc %r8; 1: nop; pop %rax; push %rax; movb $0x90, 1b(%rip)
-mov $0xc801, %r11d; movb %al, (%r11); call 2f; jmp 3f; 2: mov $0xc800, %r11d; jmp *%r11; 3: inc %r8
 lea 1f(%rip), %rdi; mov $0x90, %al; mov $3, %ecx; nop; 1: rep stosb; nop; nop; movw $0xaaf3, 1b(%rip)
 lea 1f(%rip), %rdi; mov $0x90, %al; mov $5, %ecx; jmp 1f; nop; 1: nop; nop; nop; 2: rep stosb; movw $0xaaf3, 2b(%rip)
 mov $1, %ecx; jrcxz 1f; inc %r8; 1: inc %r9
 inc %r8; hlt
 """
 """64-bit code: faults, traps, interrupts, devices, and stores into the code that runs."""
+
+TARGETS = (0x8100, 0x8200, 0x8301, 0x8F80, 0x9000, 0x9003)
+"""Where code is that zeros add AL to, its address's low byte: sometimes none, so that nothing changes."""
 
 MODES = ("long", "32-bit", "16-bit", "real")
 
@@ -210,7 +218,18 @@ def events(trace: Trace) -> list[str]:
     return [json.dumps({**event, "seq": 0}) for event in kept if event["kind"] != "Input"]
 
 
-def both(mode: str, pieces: list[bytes], seed: int, patch: pytest.MonkeyPatch) -> Iterator[tuple[Machine, Machine]]:
+def zeros(mode: str) -> list[bytes]:
+    """Runs of zeros, ADD %al to memory, and instructions that say where: in the code itself."""
+    if mode in ("long", "32-bit"):
+        aims = [struct.pack("<BI", 0xB8, target) for target in TARGETS]
+    else:
+        aims = [struct.pack("<BHBHBB", 0xBB, target, 0xBE, 0, 0xB0, target & 0xFF) for target in TARGETS]
+    return [*aims, *(bytes(size) for size in (40, 100, 200, 400, 600, 1000))]
+
+
+def both(
+    mode: str, pieces: list[bytes], seed: int, patch: pytest.MonkeyPatch, steps: int = STEPS
+) -> Iterator[tuple[Machine, Machine]]:
     """The two machines, each time that both have come to the same instruction."""
     dice = random.Random(seed)
     code, start = program(mode, pieces, dice)
@@ -222,7 +241,7 @@ def both(mode: str, pieces: list[bytes], seed: int, patch: pytest.MonkeyPatch) -
         single, _ = prepare(mode, code, start, chance, quantum)
     assert native.engine.native
     assert not single.engine.native
-    while native.time < STEPS:
+    while native.time < steps:
         native.run(dice.choice((1, 1, 2, 3, dice.randrange(1, 40), dice.randrange(1, 200))))
         while single.time < native.time:
             if single.run(1).reason != "budget":
@@ -236,15 +255,35 @@ def both(mode: str, pieces: list[bytes], seed: int, patch: pytest.MonkeyPatch) -
                 machine.patch_registers(0, machine.registers(0))
 
 
+def assert_same(machines: Iterator[tuple[Machine, Machine]], what: str) -> None:
+    last = None
+    for native, single in machines:
+        last = native, single
+        assert seen(native) == seen(single), what
+    assert last is not None
+    native, single = last
+    assert events(native.trace) == events(single.trace), what
+    assert native.memory.read(0, RAM) == single.memory.read(0, RAM), what
+
+
 @pytest.mark.parametrize("group", range(20))
 def test_hostile_programs(group: int, pieces: dict[str, list[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(group, PROGRAMS, 20):
         mode = MODES[seed % 10 % 7 if seed % 10 in (1, 2, 3) else 0]
-        machines = None
-        for native, single in both(mode, pieces[mode], seed, monkeypatch):
-            machines = native, single
-            assert seen(native) == seen(single), f"seed {seed}, {mode}"
-        assert machines is not None
-        native, single = machines
-        assert events(native.trace) == events(single.trace), f"seed {seed}, {mode}"
-        assert native.memory.read(0, RAM) == single.memory.read(0, RAM), f"seed {seed}, {mode}"
+        assert_same(both(mode, pieces[mode], seed, monkeypatch), f"seed {seed}, {mode}")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_code_that_changes_again_and_again(
+    seed: int, pieces: dict[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The native library then runs hundreds of instructions one by one."""
+    changes = fragments(CHANGES, ".code64") * (len(pieces["long"]) // 5)
+    assert_same(both("long", pieces["long"] + changes, seed, monkeypatch, 400), f"seed {seed}")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seed", range(4))
+def test_zeros_that_are_added_to(mode: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them stores into its own block, and the block is long."""
+    assert_same(both(mode, zeros(mode), seed, monkeypatch, 700), f"seed {seed}, {mode}")

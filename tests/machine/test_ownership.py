@@ -1,6 +1,7 @@
 """Owners and modes are observed while a CPU runs."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,21 @@ def test_the_owner_is_whose_memory_is_entered() -> None:
     machine.run(1)
     assert owners(machine) == [(0, "kernel 1", 0x30000)]
     assert machine.trace.of(OwnerChange)[0].time == 2, "before its first instruction there"
+
+
+@pytest.mark.parametrize("begin", [0x8F00, 0x8F01, 0x8FFF, 0x8001, 0x8C41])
+@pytest.mark.parametrize("target", [0xE000, 0x8FFE])
+def test_entered_from_the_page_before(begin: int, target: int) -> None:
+    """A block of zeros reaches from one page into the next; they add AL = 0 to a byte behind them, or among them."""
+    machine, _ = long_mode("hlt", schedule=RoundRobin(700))
+    machine.poke(CODE, bytes(0x2000))
+    machine.patch_registers(0, replace(machine.registers(0), rip=begin, rax=target, rcx=0))
+    machine.poke(begin, bytes((0, 0x08)) * 0x1000)  # add %cl, (%rax)
+    machine.add_image(Image("kernel 1", [[0x9000, 0xA000]], 0x9000))
+    machine.run(5000)
+    (change,) = machine.trace.of(OwnerChange)
+    # The last instruction of the page may reach into the next one.
+    assert (change.time, change.address) == ((0x9001 - begin) // 2, 0x9000 + begin % 2)
 
 
 def test_it_is_a_matter_of_physical_memory() -> None:

@@ -70,7 +70,7 @@ enum class {
 	STOPS_PORT = 4,		/* the machine checks whether it is permitted */
 	STANDS_ALONE = 8,	/* something may have to come directly after it */
 	SHOWS_TF = 16,		/* it sees the trap flag, or the steps in DR6 */
-	LEAVES_STEPS = 32,	/* it changes the trap flag, or goes another way because of it; it ends its block */
+	LEAVES_STEPS = 32,	/* it changes, stores or raises what a step does, or goes another way; it ends its block */
 };
 
 #define FLUSH_TLB (11 | 1 << 30)	/* UC_CTL_TLB_FLUSH, a write without arguments */
@@ -80,6 +80,12 @@ enum class {
 struct end {
 	uint64_t registers[REGISTERS], efer, rflags;
 };
+
+/* Stores into the running block: so many, each so many instructions after the one before at most, and so many
+ * instructions then run under TF. */
+#define OFTEN 3
+#define SOON 32
+#define BURST 512
 
 #define BREAKPOINTS 16
 #define MARKS 8192
@@ -136,6 +142,9 @@ struct state {
 	int32_t fetch;			/* the exception is a fetch's: no instruction has begun */
 	int64_t limit;			/* of the next block; 0: none */
 	int64_t part;			/* instructions to execute under TF */
+	int64_t burst;			/* instructions to execute under TF from the next block on, since code changes */
+	int32_t changes;		/* stores into the running block that came soon one after another */
+	int64_t soon;			/* the next one does if it comes while `left` is not less */
 	int64_t marked;
 	uint8_t hints[HINTS];		/* 1 for the hash of each mark */
 	uint64_t marks[MARKS];		/* blocks to consider: 2 * address + TF; 0 empty */
@@ -222,6 +231,19 @@ static int64_t index_of(const struct state *s, uint64_t linear)
 	return -1;
 }
 
+/* How many instructions of a block begin in the same page as the first. */
+static int64_t count_in_page(const struct tb *t)
+{
+	const uint8_t *search = t->code + t->code_size;
+	uint64_t at = t->pc;
+	for (int i = 0; i < t->icount; i++) {
+		at = next_instruction(&search, at);
+		if ((at ^ t->pc) >> 12)
+			return i;
+	}
+	return t->icount;
+}
+
 /* Where the instruction of the running block begins that ends at `end`; the last one where none does. */
 static uint64_t instruction_before(const struct state *s, uint64_t end)
 {
@@ -305,6 +327,12 @@ static int classify(const uint8_t *code, uint32_t flags)
 		return SHOWS_TF;
 	case 0x9d:				/* POPF */
 		return LEAVES_STEPS;
+	case 0xcd:				/* INT 1 is no step */
+		return code[1] == DEBUG ? LEAVES_STEPS : 0;
+	case 0x9a: case 0xea:			/* far CALL and JMP: a task switch stores the flags */
+		return LEAVES_STEPS;
+	case 0xff:
+		return (code[1] >> 3 & 7) == 3 || (code[1] >> 3 & 7) == 5 ? LEAVES_STEPS : 0;
 	case 0xcf:				/* IRET */
 		return STOPS_IRET | LEAVES_STEPS;
 	case 0xf1:				/* ICEBP */
@@ -390,7 +418,8 @@ static void inspect(struct state *s, const struct tb *t)
 
 static void attend(struct state *s)
 {
-	s->attention = s->fresh || s->asked || s->step || s->watch_place || s->watch_interrupt || s->limit || s->pass;
+	s->attention = s->fresh || s->asked || s->step || s->watch_place || s->watch_interrupt || s->limit || s->burst ||
+		       s->pass;
 }
 
 /* What the machine watches for: why to stop before this block, or 0. */
@@ -413,10 +442,28 @@ static void run_block(struct state *s, const struct tb *t)
 	s->tb_pc = t->pc;
 }
 
+/* Note a store into the running block. What follows is translated anew after each, up to 512 instructions: where they
+ * come one after another, let it run under TF for a while, where a translation holds one. */
+static void note_change(struct state *s, const struct tb *t)
+{
+	s->changes = s->left >= s->soon ? s->changes + 1 : 1;
+	s->soon = s->left - SOON;
+	if (s->changes >= OFTEN && !(t->flags & TF)) {
+		s->burst = BURST;
+		s->soon -= BURST;
+		s->attention = 1;
+	}
+}
+
 /* A block of one instruction under TF. */
 static void step_block(struct state *s, const struct tb *t)
 {
 	int found = 0;
+	enum why why = s->part && !s->pass ? watch(s, t) : 0;
+	if (why) {
+		leave(s, why);
+		return;
+	}
 	if (*find_mark(s, key_of(t)))
 		look(s, t, (s->pass ? 0 : wanted_of(s) & ~STANDS_ALONE) | SHOWS_TF | LEAVES_STEPS, &found);
 	if (!(t->flags & TF) || !s->part || found & ~SHOWS_TF)
@@ -439,6 +486,7 @@ static void consider(struct state *s, const struct tb *t)
 		if (inside(s, t->pc))
 			uncount(s, t->pc, 0);
 		run_block(s, t);
+		note_change(s, t);
 		return;
 	}
 	if (s->fresh) {
@@ -472,8 +520,17 @@ static void consider(struct state *s, const struct tb *t)
 	}
 	if (s->limit && s->limit < limit)
 		limit = s->limit;
-	if (s->watch_place && (t->pc ^ (t->pc + t->size - 1)) >> 12 && limit)
-		limit = 1;	/* each page is to be seen */
+	if (s->burst) {
+		s->part = limit < s->burst ? limit : s->burst;
+		s->burst = 0;
+		leave(s, PART);
+		return;
+	}
+	if (s->watch_place && (t->pc ^ (t->pc + t->size - 1)) >> 12) {
+		int64_t here = count_in_page(t);
+		if (here < limit)
+			limit = here;	/* each page is to be seen */
+	}
 	if (s->left && *find_mark(s, key_of(t))) {
 		int found, index = look(s, t, wanted_of(s), &found);
 		if (found && !index) {
@@ -641,9 +698,10 @@ static int run_slice(struct state *s, int64_t left)
 	uint64_t cr2 = read_register(s, REG_CR2);
 	int error, stepping = 0;
 	s->rip = read_register(s, REG_RIP);
+	s->soon += left - s->left;
 	s->left = left;
 	s->tb = 0;
-	s->limit = 0;
+	s->limit = s->burst = 0;
 	do {
 		s->fetch = 0;
 		error = stepping ? steps(s) : go(s);
