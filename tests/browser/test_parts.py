@@ -1,5 +1,6 @@
 """Every part of a dashboard by itself in a cell: it renders, it reacts, it goes back."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def at_the_end(page: Page) -> None:
     """Each test begins at the run's end."""
     page.locator(".mk-scrub input").focus()
     page.keyboard.press("End")
-    expect(page.locator(".mk-where b")).to_have_text("event 1,576 of 1,576")
+    expect(page.locator(".mk-where b")).to_have_text(re.compile(r"^event ([\d,]+) of \1$"))
 
 
 def part(page: Page, name: str) -> Locator:
@@ -56,7 +57,7 @@ def part(page: Page, name: str) -> Locator:
 
 def go_to(page: Page, event: int) -> None:
     page.locator(".mk-scrub input").fill(str(event))
-    expect(page.locator(".mk-where b")).to_have_text(f"event {event:,} of 1,576")
+    expect(page.locator(".mk-where b")).to_have_text(re.compile(f"^event {event:,} of "))
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -82,7 +83,7 @@ def test_its_twin_is_reached_by_the_keyboard(page: Page, name: str) -> None:
     shown = part(page, name)
     shown.locator("summary").last.focus()
     page.keyboard.press("t")
-    expect(shown.locator("pre").last).to_contain_text("event 1576 of 1576")
+    expect(shown.locator("pre").last).to_contain_text(re.compile(r"event (\d+) of \1"))
     page.keyboard.press("t")
     expect(shown.locator("details[open] pre")).to_have_count(0)
 
