@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Film": "mklab.recording",
     "GuestBuildError": "mklab.errors",
     "Host": "mklab.kernel.host",
     "ImageError": "mklab.errors",
@@ -25,6 +26,7 @@ _PUBLIC = {
     "Trace": "mklab.trace",
     "load": "mklab.lab.session",
     "minikernel_image": "mklab.kernel.host",
+    "record": "mklab.timeline.record",
     "replay": "mklab.lab.session",
     "save": "mklab.lab.session",
 }

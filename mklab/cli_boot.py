@@ -2,19 +2,16 @@
 
 import json
 import math
-import os
-import select
-import sys
-import termios
+import signal
 import time
-import tty
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from mklab.cli_terminal import Output, standard_input, termination
 
 if TYPE_CHECKING:
     from mklab.machine.machine import Machine, Stop
@@ -92,6 +89,7 @@ def boot(
       6    the platform was reset through a port
       124  the time of --timeout is over
       130  Ctrl-C
+      143  SIGTERM
     """  # noqa: D301 (click's mark for a paragraph that is not to be wrapped)
     from mklab.errors import MklabError
     from mklab.kernel import bootloader
@@ -122,7 +120,7 @@ def boot(
     except (MklabError, ValueError) as error:
         fail(f"{name}: {error}")
 
-    console, terminal = bytearray(), _Terminal()
+    console, terminal = bytearray(), Output()
     end = _run(machine, timeout, console.extend if as_json else terminal.write)
     if as_json:
         description = _describe(machine, end, bytes(console))
@@ -166,32 +164,17 @@ def _read(file: Path, most: int) -> bytes:
     return file.read_bytes()
 
 
-class _Terminal:
-    """Standard output: bytes as they are and at once.
-
-    Attributes:
-        line_ended: whether the last byte ended a line.
-    """
-
-    def __init__(self) -> None:
-        self.line_ended = True
-
-    def write(self, data: bytes) -> None:
-        """Write at least one byte."""
-        self.line_ended = data.endswith(b"\n")
-        if sys.stdout is not None:  # it may have been closed: >&-
-            sys.stdout.buffer.write(data)
-            sys.stdout.flush()
-
-
 def _run(machine: "Machine", timeout: float | None, write: Callable[[bytes], object]) -> _End:
     """Let the machine run to its end, its serial port connected to ``write`` and to standard input."""
-    try:
-        with _standard_input() as read:
-            return _connected(machine, timeout, write, read)
-    except KeyboardInterrupt:
-        _show(machine, write)
-        return _End("interrupted", f"Ctrl-C; {_progress(machine)}", 130)
+    with termination() as terminated:
+        try:
+            with standard_input() as read:
+                return _connected(machine, timeout, write, read)
+        except KeyboardInterrupt:
+            _show(machine, write)
+            if terminated.asked:
+                return _End("terminated", f"SIGTERM; {_progress(machine)}", 128 + signal.SIGTERM)
+            return _End("interrupted", f"Ctrl-C; {_progress(machine)}", 130)
 
 
 def _connected(
@@ -271,44 +254,3 @@ def _describe(machine: "Machine", end: _End, console: bytes) -> dict[str, Any]:
         ],
         "console": console.decode("utf-8", "backslashreplace"),
     }
-
-
-@contextmanager
-def _standard_input() -> Iterator[Callable[[int], bytes]]:
-    """A function that reads up to so many bytes of standard input without waiting; empty: there are none now.
-
-    A terminal hands over each key as it is pressed, and leaves its echo to the guest; Ctrl-C stays what it is.
-    """
-    try:
-        descriptor = sys.stdin.fileno()
-        before = termios.tcgetattr(descriptor) if os.isatty(descriptor) else None
-    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
-        yield lambda _: b""
-        return
-    open_ = before is None or not _in_background(descriptor)
-
-    def read(most: int) -> bytes:
-        nonlocal open_
-        # Not by O_NONBLOCK, which would hold for whoever else has the same terminal or pipe, our own output too.
-        if not open_ or not select.select([descriptor], [], [], 0)[0]:
-            return b""
-        data = os.read(descriptor, most)
-        open_ = bool(data)
-        return data
-
-    if before is None or not open_:
-        yield read
-        return
-    tty.setcbreak(descriptor, termios.TCSANOW)
-    try:
-        yield read
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-def _in_background(terminal: int) -> bool:
-    """Whether reading from this terminal would stop the process: a job in the background."""
-    try:
-        return os.tcgetpgrp(terminal) != os.getpgrp()
-    except OSError:  # it is not the one that controls the process
-        return False

@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
@@ -239,6 +240,39 @@ class TestStreams:
         lines = errors.decode().splitlines()
         assert lines[-1].startswith("mklab boot: interrupted: Ctrl-C; ")
         assert "Traceback" not in errors.decode()
+
+    @pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
+    def test_sigterm_leaves_the_terminal_as_it_was(
+        self, ctrl_c: Any, image: Callable[[bytes], str], start: Callable[..., "subprocess.Popen[bytes]"]
+    ) -> None:
+        ours, theirs = pty.openpty()
+        before = termios.tcgetattr(theirs)
+        process = start(
+            image(multiboot("spin")),
+            stdin=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, ctrl_c),
+        )
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"s"
+        assert termios.tcgetattr(theirs) != before
+        process.terminate()
+        _, errors = process.communicate(timeout=DEADLINE)
+        assert termios.tcgetattr(theirs) == before
+        assert (process.returncode, errors.decode().splitlines()[-1][:33]) == (143, "mklab boot: terminated: SIGTERM; ")
+        os.close(ours)
+        os.close(theirs)
+
+    def test_a_host_without_termios(self, image: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """As on Windows: it boots, and says what it does not do."""
+        monkeypatch.setitem(sys.modules, "termios", None)
+        result = run(image(multiboot("leave")))
+        assert (result.stdout, result.exit_code) == ("x", 33)
+        assert result.stderr.splitlines()[0] == (
+            "mklab boot: standard input is not read: that needs termios, which this host does not have"
+        )
+        code = "import sys; sys.modules.update(termios=None, tty=None, fcntl=None); import mklab.cli"
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLINE)
 
     def test_a_reader_that_goes_away(
         self, image: Callable[[bytes], str], start: Callable[..., "subprocess.Popen[bytes]"]

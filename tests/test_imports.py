@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "mklab"
 
-BASE = {"errors", "trace", "structs", "recording"}
+BASE = {"errors", "trace", "structs", "paging", "recording"}
 # For each part of mklab, the parts that it may import. A part is a module or package directly under mklab/.
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
@@ -126,3 +126,12 @@ def test_import_mklab_is_light() -> None:
     assert (
         loaded & {"IPython", "bqplot", "ipywidgets", "jupyterlab", "jupytext", "nbclient", "pandas", "ziglang"} == set()
     )
+
+
+def test_a_machine_imports_no_disassembler_and_no_pictures() -> None:
+    """They are loaded by those that ask for them."""
+    code = "import sys, mklab.lab.capstone; print(' '.join(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "mklab.machine.machine" in loaded
+    assert loaded & {"capstone", "numpy", "rich", "mklab.recording.film", "mklab.recording.frame"} == set()

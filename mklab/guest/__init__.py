@@ -8,7 +8,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-__all__ = ["Blob", "minikernel", "purgatory", "relocate_kernel", "rings", "trampoline"]
+__all__ = ["Blob", "listing", "minikernel", "purgatory", "relocate_kernel", "rings", "source_texts", "trampoline"]
 
 _PREBUILT = Path(__file__).parent / "prebuilt"
 
@@ -49,6 +49,17 @@ def relocate_kernel() -> Blob:
 def rings() -> Blob:
     """Senders and receivers of messages through a ring, ``rings.S``: a correct one of each, and three wrong ones."""
     return _blob("rings", ".rings")
+
+
+def listing(name: str) -> str:
+    """The listing of a shipped image: its instructions, and the source lines they were made from."""
+    return (_PREBUILT / f"{name}.lst").read_text()
+
+
+def source_texts(pattern: str) -> dict[str, str]:
+    """The sources of shipped code whose paths, as the listings name them, are like ``pattern``."""
+    folder = _PREBUILT.parent
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in sorted(folder.glob(pattern))}
 
 
 def _blob(name: str, section: str) -> Blob:

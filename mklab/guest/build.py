@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import capstone
@@ -16,13 +17,13 @@ from elftools.elf.sections import SymbolTableSection
 from mklab.errors import GuestBuildError
 from mklab.guest import abi
 
-__all__ = ["PREBUILT", "build", "build_all", "listing", "sources"]
+__all__ = ["PREBUILT", "build", "build_all", "listing", "source_lines", "sources"]
 
 _HERE = Path(__file__).parent
 PREBUILT = _HERE / "prebuilt"
 
 _COMPILE = (
-    *("cc", "-c", "-target", "x86_64-freestanding-none", "-O2", "-g0"),
+    *("cc", "-c", "-target", "x86_64-freestanding-none", "-O2"),
     *("-ffreestanding", "-fPIE", "-fvisibility=protected", "-fno-stack-protector", "-fno-sanitize=all"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
     # A kernel uses no x87 or SSE register (zig goes by -mcpu alone), and interrupts run on the stack they interrupt.
@@ -73,13 +74,14 @@ def _zig(*arguments: str, cwd: Path) -> None:
         raise GuestBuildError(done.stderr.strip())
 
 
-def build(sources: dict[str, str], linker_script: str, *, movable: bool = True) -> bytes:
+def build(sources: dict[str, str], linker_script: str, *, movable: bool = True, debug: bool = False) -> bytes:
     """Assemble, compile and link.
 
     Args:
         sources: file name (``.S``, ``.c`` or, to be included, ``.h``) to text.
         linker_script: the text of the linker script.
         movable: an ET_DYN image, which a loader may place anywhere; otherwise ET_EXEC.
+        debug: with what tells the source lines (DWARF); the code is the same.
 
     Returns:
         The ELF64 image.
@@ -98,7 +100,7 @@ def build(sources: dict[str, str], linker_script: str, *, movable: bool = True) 
             if file.endswith(".h"):
                 continue
             objects.append(f"{Path(file).stem}-{len(objects)}.o")
-            _zig(*_COMPILE, "-o", objects[-1], file, cwd=folder)
+            _zig(*_COMPILE, "-gdwarf-4" if debug else "-g0", "-o", objects[-1], file, cwd=folder)
         _zig(*_LINK, *(_MOVABLE if movable else ()), "-T", "image.ld", "-o", "image.elf", *objects, cwd=folder)
         image = folder / "image.elf"
         if image.stat().st_size > _LARGEST:
@@ -119,18 +121,40 @@ def build_all() -> dict[str, bytes]:
     """Every shipped file by its name in ``prebuilt/``: images, and a listing of each."""
     files = {}
     for name in _IMAGES:
-        image = build(*sources(name), movable=name not in _COPIED)
+        movable = name not in _COPIED
+        image, paths = build(*sources(name), movable=movable), {Path(file).name: file for file in _IMAGES[name][0]}
+        lines = source_lines(build(*sources(name), movable=movable, debug=True))
+        places = {at: f"{paths[file]}:{line}" if line else "" for at, (file, line) in lines.items()}
         files[f"{name}.elf"] = image
-        files[f"{name}.lst"] = listing(image, name == "trampoline_64_bsp").encode()
+        files[f"{name}.lst"] = listing(image, name == "trampoline_64_bsp", places).encode()
     return files
 
 
-def listing(image: bytes, mixed: bool = False) -> str:
+def source_lines(image: bytes) -> dict[int, tuple[str, int]]:
+    """File and line that code was made from, by the address at which it begins, of an image built with ``debug``.
+
+    It holds up to the next address; line 0: the compiler made it up.
+    """
+    found: dict[int, tuple[str, int]] = {}
+    debug = ELFFile(io.BytesIO(image)).get_dwarf_info()
+    for unit in debug.iter_CUs():
+        program = debug.line_program_for_CU(unit)
+        assert program is not None, "built without debug"
+        for state in (entry.state for entry in program.get_entries() if entry.state):
+            if state.end_sequence:
+                found.setdefault(state.address, ("", 0))  # unless another file's code begins there
+            else:
+                found[state.address] = (program["file_entry"][state.file - 1].name.decode(), state.line)
+    return found
+
+
+def listing(image: bytes, mixed: bool = False, places: Mapping[int, str] | None = None) -> str:
     """Disassembly with symbols, one function after the other.
 
     Args:
         image: an ELF64 image.
         mixed: the code of the trampoline: 16-bit first, and data from 0x180 on.
+        places: what stands behind the instruction at an address and those that follow, up to the next address.
     """
     elf = ELFFile(io.BytesIO(image))
     table = elf.get_section_by_name(".symtab")
@@ -140,7 +164,7 @@ def listing(image: bytes, mixed: bool = False) -> str:
     data, start = code.data(), code["sh_addr"]
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_16 if mixed else capstone.CS_MODE_64)
     decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
-    lines = []
+    lines, place = [], ""
     inside = [(at, name) for at, name in symbols if start <= at < start + len(data)]
     for (at, name), (end, _) in zip(inside, [*inside[1:], (start + len(data), "")], strict=True):
         lines.append(f"\n{at:08x} <{name}>:")
@@ -150,8 +174,9 @@ def listing(image: bytes, mixed: bool = False) -> str:
             lines.append(f"    {end - at} bytes of data")
             continue
         for instruction in decoder.disasm(data[at - start : end - start], at):
+            place = (places or {}).get(instruction.address, place)
             text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
-            lines.append(f"    {instruction.address:6x}  {instruction.bytes.hex():<24} {text}")
+            lines.append(f"    {instruction.address:6x}  {instruction.bytes.hex():<24} {text:<44} {place}".rstrip())
     return "\n".join(lines).lstrip("\n") + "\n"
 
 

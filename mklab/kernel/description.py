@@ -1,6 +1,8 @@
 """What the kernels of this lab keep where in memory, for pictures."""
 
-from mklab.guest import trampoline
+import functools
+
+from mklab.guest import listing, source_texts, trampoline
 from mklab.guest.abi import BOOT_INFO, CPU_WORK, HANDLER_RECORD, HANDLER_RECORDS, IRQ_STAT, MK_IPI_DATA, NR_CPUS
 from mklab.kernel.kimage import HOST_STATE, KIMAGE
 from mklab.kernel.layout import (
@@ -13,7 +15,7 @@ from mklab.kernel.layout import (
     WARM_RESET_VECTOR,
 )
 from mklab.machine.layout import APIC_BASE, APIC_SIZE
-from mklab.recording import Description, Place
+from mklab.recording import Description, Place, Source
 from mklab.structs import Field, Struct
 
 __all__ = ["PROC_MULTIKERNEL", "description"]
@@ -23,16 +25,21 @@ _PAGE = 4096
 _U64 = Struct("u64", Field("value", "u64"))
 _U32 = Struct("u32", Field("value", "u32"))
 _RESOURCE = Struct("resource", Field("start", "u64"), Field("end", "u64"))
-_STACKS, _PAGE_TABLES = 256 * 2048, 48 * _PAGE
-"""``stacks`` of entry.S, one for each physical id, and ``page_tables`` of mm.c."""
+_TEXT, _STACKS, _PAGE_TABLES = 4 * _PAGE, 256 * 2048, 48 * _PAGE
+"""The minikernel's ``.text``, ``stacks`` of entry.S, one for each physical id, and ``page_tables`` of mm.c."""
 _BASE = "x86_trampoline_bsp_base"
 """The host's variable that points to its copy of the trampoline."""
 
 
+@functools.cache
 def description() -> Description:
-    """The structs, and the places of the host and of every minikernel."""
+    """The structs, the places of the host and of every minikernel, and the sources of their code."""
     structs = (KIMAGE, HOST_STATE, MK_IPI_DATA, BOOT_INFO, CPU_WORK, IRQ_STAT, HANDLER_RECORD, _U64, _U32, _RESOURCE)
-    return Description(structs, (*_host(), *_trampoline(), *_every_kernel()))
+    sources = (
+        Source("trampoline", listing("trampoline_64_bsp"), source_texts("trampoline_64_bsp.S")),
+        Source("text", listing("minikernel"), source_texts("minikernel/*.[chS]")),
+    )
+    return Description(structs, (*_host(), *_trampoline(), *_every_kernel()), sources)
 
 
 def _host() -> list[Place]:
@@ -69,6 +76,7 @@ def _trampoline() -> list[Place]:
 
 def _every_kernel() -> list[Place]:
     return [
+        Place("text", "code", symbol="_text", size=_TEXT),
         Place("mk_boot_info", "boot parameters", symbol="mk_boot_info", struct=BOOT_INFO.name),
         Place(
             "mk_shared_data", "messages", symbol="mk_shared_phys", pointer=True, struct=MK_IPI_DATA.name, count=NR_CPUS

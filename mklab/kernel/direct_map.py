@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from mklab.errors import OopsError
 from mklab.machine.memory import PAGE, PhysicalMemory
-from mklab.machine.paging import walk
 from mklab.machine.registers import CR0, CR4, EFER, Registers
+from mklab.paging import walk
 
 __all__ = ["PAGE_OFFSET", "DirectMap"]
 

@@ -13,6 +13,7 @@ from mklab.kernel import apicdef
 from mklab.kernel.instance import Kernel
 from mklab.lab.scenario import MOST_KERNELS, Act, Scenario
 from mklab.machine.layout import RESET_PORT
+from mklab.machine.schedule import Schedule
 from mklab.trace import Accepted, Delivered, IpiSent, MessageTaken, Slice
 
 __all__ = ["KINDS", "Attack", "Blow", "Victim"]
@@ -101,10 +102,10 @@ class Attack(Scenario):
         self.blows: list[Blow] = []
         super().__init__(cpus, kernels)
 
-    def reset(self) -> None:
+    def reset(self, schedule: Schedule | None = None) -> None:
         """Power off and on again; the host boots."""
         self.blows = []
-        super().reset()
+        super().reset(schedule)
 
     @property
     def attacker_cpu(self) -> int:
@@ -122,7 +123,7 @@ class Attack(Scenario):
         failed = [blow.means for blow in self.blows if not all(_has_hit(blow, victim) for victim in blow.victims)]
         return f"something: no effect is seen where it {failed[0]}" if failed else "nothing"
 
-    def _plan(self) -> list[Act]:
+    def _planned(self) -> list[Act]:
         dealt: dict[str, list[Callable[[], None]]] = {
             "memory": [self._rename, self._break, self._spoil_list],
             "ipi": [lambda: self._flood(TARGET, self.cpu_of(2)), lambda: self._flood("host", 0)],
@@ -130,7 +131,7 @@ class Attack(Scenario):
             "reset": [self._reset],
         }
         blows = dealt[self.kind]
-        return super()._plan() + [
+        return super()._planned() + [
             Act(f"attack ({number} of {len(blows)})", deal) for number, deal in enumerate(blows, start=1)
         ]
 

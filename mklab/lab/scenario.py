@@ -1,10 +1,15 @@
 """The scenario of lab 00, `mklab demo` and the README: further kernels are loaded, started, and answer messages.
 
-A :class:`Scenario` is a driver for the pictures: it can be run at once or step by step.
+A :class:`Scenario` can be run at once or step by step; :attr:`Scenario.driver` steers it for the pictures, which can
+also go back in it.
 """
 
+from __future__ import annotations
+
+import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mklab.errors import MklabError, require
 from mklab.guest.abi import MK_PING, MULTIKERNEL_VECTOR, NR_CPUS
@@ -12,12 +17,14 @@ from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.kexec import LoadedImage
 from mklab.kernel.layout import HOST_END, WINDOW
 from mklab.machine.layout import DEFAULT_RAM
-from mklab.machine.machine import Machine
+from mklab.machine.machine import Machine, Stop
 from mklab.machine.process import Call
+from mklab.machine.schedule import Schedule
 from mklab.recording import Recording
 from mklab.trace import (
     Delivered,
     Eoi,
+    Event,
     Fault,
     Init,
     IpiSent,
@@ -30,6 +37,9 @@ from mklab.trace import (
     Shutdown,
     Sipi,
 )
+
+if TYPE_CHECKING:
+    from mklab.lab.driver import MachineDriver
 
 __all__ = ["MOST_KERNELS", "Act", "Scenario"]
 
@@ -75,7 +85,6 @@ class Scenario:
     Attributes:
         machine, host: the machine, with the host booted, and its host kernel.
         cpu: the CPU that kernel 1 gets.
-        recording: what has happened since power-on.
         booted: number of the first event after the host has booted.
 
     Raises:
@@ -87,21 +96,47 @@ class Scenario:
         require("kernels", kernels, 1, min(MOST_KERNELS, cpus - 1), " (each needs a CPU, and the host one)")
         self._count = cpus
         self._kernels = kernels
+        self._driver: MachineDriver | None = None
         self.reset()
 
-    def reset(self) -> None:
-        """Power off and on again; the host boots."""
-        self.machine = Machine(self._count, max(DEFAULT_RAM, HOST_END + self._kernels * WINDOW))
+    def reset(self, schedule: Schedule | None = None) -> None:
+        """Power off and on again; the host boots. ``schedule`` chooses who runs; None: round robin."""
+        self.machine = Machine(self._count, max(DEFAULT_RAM, HOST_END + self._kernels * WINDOW), schedule)
         self.host = Host(self.machine)
         self.cpu = self.cpu_of(1)
-        self.recording = Recording([cpu.apic_id for cpu in self.machine.cpus])
-        self._recorded = 0
+        self._recording = Recording([cpu.apic_id for cpu in self.machine.cpus])
+        self._last: Event | None = None
         self._call: Call | None = None
-        self._acts = self._plan()
+        self._plan = self._planned()
+        self._next = 0
         self._current: Act | None = None
+        self._unjudged = False
+        # When acts began and ended: events and time, then how many have begun, and whether one is under way.
+        self._progress: list[tuple[int, int, int, bool]] = []
         self.host.boot()
         self.booted = self.machine.trace.count
-        self._record()
+        self._note_progress()
+
+    @property
+    def driver(self) -> MachineDriver:
+        """What steers it for the pictures."""
+        if self._driver is None:
+            from mklab.lab.driver import MachineDriver  # it would import this module
+
+            self._driver = MachineDriver(self)
+        return self._driver
+
+    @property
+    def recording(self) -> Recording:
+        """What has happened since power-on."""
+        events = self.machine.trace.events
+        known = self._recording.count
+        if known > len(events) or (known and self._last is not events[known - 1]):
+            # It was taken back meanwhile, and has perhaps gone on in another way.
+            self._recording, known = Recording([cpu.apic_id for cpu in self.machine.cpus]), 0
+        self._recording.extend(events[known:])
+        self._last = events[-1]
+        return self._recording
 
     def cpu_of(self, number: int) -> int:
         """The CPU on which spawned kernel ``number`` (from 1) is started."""
@@ -112,7 +147,7 @@ class Scenario:
         """The names of the spawned kernels."""
         return [f"kernel {number}" for number in range(1, self._kernels + 1)]
 
-    def _plan(self) -> list[Act]:
+    def _planned(self) -> list[Act]:
         acts = []
         for number in range(1, self._kernels + 1):
             acts += self._spawning(number)
@@ -171,19 +206,24 @@ class Scenario:
     @property
     def title(self) -> str:
         """The act that is under way, or ``"finished"``."""
-        return self._current.title if self._current else self._acts[0].title if self._acts else "finished"
+        if self._current:
+            return self._current.title
+        return "finished" if self.finished else self._plan[self._next].title
 
     @property
     def finished(self) -> bool:
         """Whether every act is over."""
-        return not self._acts and self._current is None
+        return self._next == len(self._plan) and self._current is None
 
     def step(self) -> None:
         """Go on until something can be seen to have happened."""
         limit = self.machine.time + _LIMIT
         while not self.finished:
-            self._advance()
-            if self._record():
+            before = self.machine.trace.count
+            self.advance(self.machine.step)
+            trace = self.machine.trace
+            new = trace.events[len(trace.events) - (trace.count - before) :]
+            if any(isinstance(event, _VISIBLE) for event in new):
                 return
             if self.machine.time > limit:
                 raise MklabError(f"nothing happened for {_LIMIT} instructions while it was to {self.title}")
@@ -193,21 +233,45 @@ class Scenario:
         while not self.finished:
             self.step()
 
-    def _advance(self) -> None:
-        """Begin the next act, or let the machine run once."""
+    def advance(self, run: Callable[[], Stop | None]) -> Stop | None:
+        """Begin the next act, or let the machine run once: ``run`` lets it, and says why it cannot, or has stopped.
+
+        Returns:
+            Where the machine was stopped on the way, by a breakpoint or a watchpoint.
+
+        Raises:
+            MklabError: the act cannot come to its end.
+        """
         if self._current is None:
-            self._current = self._acts.pop(0)
+            self._current = self._plan[self._next]
+            self._next += 1
             self._call = self._current.begin()
-            return
-        stop = self.machine.step()
+            self._note_progress()
+            return None
+        stop = None
+        if not self._unjudged:
+            stop = run()
+            if stop and stop.reason in ("breakpoint", "watchpoint"):
+                # Whether the act is over is asked where the slice ends.
+                self._unjudged = True
+                return stop
+        self._unjudged = False
         if self.machine.idle if self._current.done is None else self._current.done():
             self._current = None
+            self._note_progress()
         elif stop:
             raise MklabError(f"it was to {self._current.title}, but {stop.detail}")
+        return None
 
-    def _record(self) -> bool:
-        """Take over what is new in the trace; whether any of it can be seen."""
-        new = self.machine.trace.events[self._recorded :]
-        self._recorded += len(new)
-        self.recording.extend(new)
-        return any(isinstance(event, _VISIBLE) for event in new)
+    def resume(self) -> None:
+        """The machine was taken to another moment: the acts go on from there."""
+        here = (self.machine.trace.count, self.machine.time)
+        del self._progress[bisect.bisect_right(self._progress, here, key=lambda one: one[:2]) :]
+        _, _, self._next, under_way = self._progress[-1]
+        self._current = self._plan[self._next - 1] if under_way else None
+        self._unjudged = under_way and here > self._progress[-1][:2]
+        # A call that is not under way any more has returned: an act whose call was refused goes no further.
+        self._call = self.machine.calls[-1] if self.machine.calls else None
+
+    def _note_progress(self) -> None:
+        self._progress.append((self.machine.trace.count, self.machine.time, self._next, self._current is not None))

@@ -47,6 +47,7 @@ class Board:
         commands: ICR writes of CPUs, ``(CPU, command)``, that the machine has yet to carry out.
         reset_request: which CPU has asked for a platform reset, and how; None where none has.
         exit_request: which CPU has written what to the debug exit; None where none has.
+        eoi_passes: whether the running CPU need not stop behind an EOI: it lets no interrupt in.
 
     Args:
         machine: what it is part of.
@@ -64,6 +65,7 @@ class Board:
         self.commands: list[tuple[int, lapic.Icr]] = []
         self.reset_request: tuple[int, str] | None = None
         self.exit_request: tuple[int, int] | None = None
+        self.eoi_passes = False
         self._consoles: dict[str, Uart] = {}
         self._buses: dict[str, Bus] = {}
 
@@ -91,7 +93,8 @@ class Board:
     def apic_write(self, offset: int, value: int) -> None:
         """The running CPU writes a register of its local APIC; what follows comes before its next instruction."""
         self.write_apic(self._machine.current, offset, value)
-        self._machine.pause()
+        if offset != lapic.EOI or not self.eoi_passes:
+            self._machine.pause()
 
     def write_apic(self, cpu: int, offset: int, value: int) -> None:
         """Store ``value`` in a register of the local APIC of ``cpu``; out of xAPIC mode it has none in memory."""

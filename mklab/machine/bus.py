@@ -19,7 +19,7 @@ class Bus:
     """Devices by address; nobody answers elsewhere: reads give all ones, as on a PC, and writes vanish."""
 
     def __init__(self) -> None:
-        self._devices: list[tuple[int, int, Device]] = []
+        self._at: dict[int, tuple[int, Device]] = {}
 
     def attach(self, start: int, size: int, device: Device) -> None:
         """Let ``device`` answer at ``[start, start + size)``.
@@ -27,21 +27,20 @@ class Bus:
         Raises:
             ValueError: another device answers there.
         """
-        for other, end, _ in self._devices:
-            if start < end and other < start + size:
+        addresses = range(start, start + size)
+        for address in addresses:
+            if address in self._at:
+                other, _ = self._at[address]
                 raise ValueError(f"start must leave free what another device has at {other:#x}, not {start:#x}")
-        self._devices.append((start, start + size, device))
+        self._at |= dict.fromkeys(addresses, (start, device))
 
     def read(self, address: int, size: int) -> int:
         """What the device at ``address`` answers; all ones where there is none."""
-        for start, end, device in self._devices:
-            if start <= address < end:
-                return device.read(address - start, size)
-        return (1 << 8 * size) - 1
+        found = self._at.get(address)
+        return found[1].read(address - found[0], size) if found else (1 << 8 * size) - 1
 
     def write(self, address: int, size: int, value: int) -> None:
         """Hand ``value`` to the device at ``address``, if there is one."""
-        for start, end, device in self._devices:
-            if start <= address < end:
-                device.write(address - start, size, value)
-                return
+        found = self._at.get(address)
+        if found:
+            found[1].write(address - found[0], size, value)

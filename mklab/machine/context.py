@@ -25,7 +25,7 @@ from mklab.machine.registers import (
     digest_of,
 )
 
-__all__ = ["ContextLayout"]
+__all__ = ["END", "VISIBLE", "ContextLayout", "mode_of"]
 
 _IF_BYTE = 137
 _RIP, _HFLAGS, _SEGMENTS, _CR = 128, 176, 184, 424
@@ -34,14 +34,15 @@ _QUAD = struct.Struct("<Q")
 _CRS = struct.Struct("<5Q")
 _FLAGS = 0xF0FF00
 """Bits of a segment's flags that a program could see."""
-_VISIBLE = int.from_bytes(
+VISIBLE = (
     bytes(40).join((b"\xff" * 136, struct.pack("<Q", 1 << SHADOW_BIT)))
     + SEGMENT.pack(0xFFFF, 2**64 - 1, 2**32 - 1, _FLAGS) * (len(SEGMENTS) + len(TABLES))
-    + b"\xff" * 40,
-    "little",
+    + b"\xff" * 40
 )
 """Bits, from the general registers to CR4, that a program could see."""
-_VISIBLE_SIZE = _CR + 40
+_VISIBLE_NUMBER, _VISIBLE_SIZE = int.from_bytes(VISIBLE, "little"), len(VISIBLE)
+END = struct.Struct(f"<{_VISIBLE_SIZE}sQQ")
+"""Those bits, EFER and RFLAGS at the end of a slice."""
 
 
 class _Hidden:
@@ -72,6 +73,11 @@ def _hidden_flags(registers: Registers) -> int:
     if not registers.cr0 & CR0.PE or not registers.cs.big or not flat:
         flags |= _Hidden.ADDSEG
     return flags
+
+
+def mode_of(registers: bytes, efer: int) -> str:
+    """The mode that the ``registers`` of a digest are in, as :attr:`mklab.machine.registers.Registers.mode` has it."""
+    return "real" if not registers[_CR] & CR0.PE else "long" if efer & EFER.LMA else "protected"
 
 
 @dataclass(frozen=True)
@@ -135,10 +141,10 @@ class ContextLayout:
 
     def digest(self, blob: Any, rflags: int) -> tuple[str, str]:
         """Mode and digest of the registers in ``blob``, as :class:`Registers` has them, at a tenth of the cost."""
-        seen = int.from_bytes(blob[self.base : self.base + _VISIBLE_SIZE], "little") & _VISIBLE
+        seen = int.from_bytes(blob[self.base : self.base + _VISIBLE_SIZE], "little") & _VISIBLE_NUMBER
         (efer,) = _QUAD.unpack_from(blob, self.efer)
-        mode = "real" if not blob[self.base + _CR] & CR0.PE else "long" if efer & EFER.LMA else "protected"
-        return mode, digest_of(seen.to_bytes(_VISIBLE_SIZE, "little"), efer, rflags & ~RFLAGS.RF)
+        registers = seen.to_bytes(_VISIBLE_SIZE, "little")
+        return mode_of(registers, efer), digest_of(registers, efer, rflags & ~RFLAGS.RF)
 
     def write(self, blob: Any, registers: Registers) -> None:
         """Store ``registers`` in ``blob``; RFLAGS is left to the public interface.

@@ -3,28 +3,28 @@
 import functools
 from typing import Any
 
-import capstone
-
 from mklab.machine.memory import PhysicalMemory
-from mklab.machine.paging import walk
 from mklab.machine.registers import Registers
+from mklab.paging import walk
 
 __all__ = ["LONGEST_INSTRUCTION", "code_at", "how_it_repeats"]
 
 LONGEST_INSTRUCTION = 15
 _PAGE = 4096
-_BRANCHES = (
-    *(capstone.CS_GRP_JUMP, capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_IRET),
-    capstone.CS_GRP_BRANCH_RELATIVE,  # LOOP is in no other group
-)
 
 
 def how_it_repeats(memory: PhysicalMemory, registers: Registers, linear: int) -> str:
     """How the instruction at a linear address may follow itself: ``rep``, ``branch``, or ``""`` (not at all)."""
+    import capstone  # a tenth of what importing a machine would cost, and most machines never ask
+
+    branches = (
+        *(capstone.CS_GRP_JUMP, capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_IRET),
+        capstone.CS_GRP_BRANCH_RELATIVE,  # LOOP is in no other group
+    )
     code = code_at(memory, registers, linear, LONGEST_INSTRUCTION)
     narrow = capstone.CS_MODE_32 if registers.cs.big else capstone.CS_MODE_16
     for instruction in _decoder(capstone.CS_MODE_64 if registers.cs.long else narrow).disasm(code, linear, 1):
-        if any(instruction.group(group) for group in _BRANCHES):
+        if any(instruction.group(group) for group in branches):
             return "branch"
         return "rep" if instruction.mnemonic.startswith("rep") else ""
     return ""
@@ -32,6 +32,8 @@ def how_it_repeats(memory: PhysicalMemory, registers: Registers, linear: int) ->
 
 @functools.cache
 def _decoder(mode: int) -> Any:
+    import capstone
+
     decoder = capstone.Cs(capstone.CS_ARCH_X86, mode)
     decoder.detail = True
     return decoder

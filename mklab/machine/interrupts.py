@@ -14,6 +14,8 @@ from mklab.trace import Accepted, Event, Ignored, IpiSent, Lost, Sipi, TimerExpi
 __all__ = ["NMI_VECTOR", "InterruptBus"]
 
 NMI_VECTOR = 2
+_ACCEPTED = ("fixed", "lowest")
+"""Delivery modes that set a bit in IRR."""
 
 
 class _Power(Protocol):
@@ -60,41 +62,43 @@ class InterruptBus:
     def send(self, sender: int, icr: Icr) -> None:
         """Carry out what CPU ``sender`` wrote to its ICR or SELF IPI."""
         targets = self.targets(sender, icr)
+        vector, delivery = icr.vector, icr.delivery
         self._machine.emit(
             IpiSent,
             sender,
-            vector=icr.vector,
-            delivery=icr.delivery,
+            vector=vector,
+            delivery=delivery,
             shorthand=icr.shorthand,
             level=icr.level_assert,
             targets=[cpu.index for cpu in targets],
         )
-        for cpu in targets:
-            if icr.delivery in ("fixed", "lowest"):
-                self._machine.observe("sent", cpu.index, icr.vector, sender)
+        if delivery in _ACCEPTED:
+            for cpu in targets:
+                self._machine.observe("sent", cpu.index, vector, sender)
         if not targets:
             why = f"no local APIC has the {'logical destination' if icr.logical else 'id'} {icr.destination:#x}"
             if not icr.valid:
-                why = (
-                    f"the delivery mode {icr.delivery} does not go with the shorthand {icr.shorthand}: nothing is sent"
-                )
-            self._machine.emit(Lost, None, from_cpu=sender, vector=icr.vector, why=why)
+                why = f"the delivery mode {delivery} does not go with the shorthand {icr.shorthand}: nothing is sent"
+            self._machine.emit(Lost, None, from_cpu=sender, vector=vector, why=why)
         for cpu in targets:
             self.reach(cpu, sender, icr)
 
     def targets(self, sender: int, icr: Icr) -> list[Cpu]:
         """The CPUs that ``icr``, written by CPU ``sender``, names now."""
-        cpus = self._machine.cpus
+        cpus, shorthand = self._machine.cpus, icr.shorthand
         if not icr.valid:
             return []
-        if icr.shorthand == "self":
+        if shorthand == "self":
             return [cpus[sender]]
-        if icr.shorthand == "all":
+        if shorthand == "all":
             return list(cpus)
-        if icr.shorthand == "all-but-self":
+        if shorthand == "all-but-self":
             found = [cpu for cpu in cpus if cpu.index != sender]
+        elif icr.logical or icr.broadcast:
+            found = [cpu for cpu, apic in zip(cpus, self._machine.apics, strict=True) if apic.is_named_by(icr)]
         else:
-            found = [cpu for cpu in cpus if self._machine.apics[cpu.index].is_named_by(icr)]
+            physical = icr.destination
+            found = [cpu for cpu, apic in zip(cpus, self._machine.apics, strict=True) if apic.physical_id == physical]
         if icr.delivery == "lowest" and found:
             return [min(found, key=self._arbitration)]
         return found
@@ -109,21 +113,22 @@ class InterruptBus:
 
     def reach(self, cpu: Cpu, sender: int, icr: Icr) -> None:
         """The command arrives at ``cpu``, one of its targets."""
+        delivery = icr.delivery
         if self._machine.apics[cpu.index].mode == "disabled":
-            vector = NMI_VECTOR if icr.delivery == "nmi" else icr.vector
+            vector = NMI_VECTOR if delivery == "nmi" else icr.vector
             why = f"CPU {cpu.index} has switched its local APIC off (IA32_APIC_BASE bit 11 is 0): no IPI reaches it"
             self._machine.emit(Lost, cpu.index, from_cpu=sender, vector=vector, why=why)
-        elif icr.delivery in ("fixed", "lowest"):
+        elif delivery in _ACCEPTED:
             self._fixed(cpu, sender, icr.vector)
-        elif icr.delivery == "nmi":
+        elif delivery == "nmi":
             self._nmi(cpu, sender)
-        elif icr.delivery == "init" and icr.level_assert:
+        elif delivery == "init" and icr.level_assert:
             self._machine.power.init(cpu, sender)
-        elif icr.delivery == "sipi":
+        elif delivery == "sipi":
             self._sipi(cpu, sender, icr.vector)
         else:
-            what = "INIT level de-assert" if icr.delivery == "init" else icr.delivery.upper()
-            why = "CPUs since the Pentium 4 ignore it" if icr.delivery == "init" else "this machine does not model it"
+            what = "INIT level de-assert" if delivery == "init" else delivery.upper()
+            why = "CPUs since the Pentium 4 ignore it" if delivery == "init" else "this machine does not model it"
             self._machine.emit(Ignored, cpu.index, from_cpu=sender, what=what, why=why)
 
     def _fixed(self, cpu: Cpu, sender: int, vector: int) -> None:
@@ -206,8 +211,11 @@ class InterruptBus:
 
     def deliverable(self, cpu: Cpu) -> int | None:
         """The vector that interrupts ``cpu`` before its next instruction, or None."""
+        apic = self._machine.apics[cpu.index]
+        if not apic.irr and not cpu.nmi_pending:
+            return None
         nmi = self._nmi_due(cpu)
-        waiting = NMI_VECTOR if nmi else self._machine.apics[cpu.index].pending
+        waiting = NMI_VECTOR if nmi else apic.pending
         if waiting is None:
             return None
         shadow, enabled = self._machine.interrupt_flags(cpu.index)
@@ -218,8 +226,10 @@ class InterruptBus:
 
     def blocked(self, cpu: Cpu) -> bool:
         """Whether something waits for ``cpu`` that its flags, or an NMI's handler, keep from it now."""
-        waits = cpu.nmi_pending or self._machine.apics[cpu.index].pending is not None
-        return waits and self.deliverable(cpu) is None
+        apic = self._machine.apics[cpu.index]
+        if not apic.irr and not cpu.nmi_pending:
+            return False
+        return (cpu.nmi_pending or apic.pending is not None) and self.deliverable(cpu) is None
 
     def take(self, cpu: Cpu) -> str:
         """The CPU takes what is deliverable; ``nmi`` or ``interrupt``."""

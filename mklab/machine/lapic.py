@@ -185,6 +185,11 @@ class LocalApic:
             return (self.apic_id >> 4 & 0xFFFF) << 16 | 1 << (self.apic_id & 0xF)
         return self.ldr
 
+    @property
+    def physical_id(self) -> int:
+        """What a physical destination is compared with: in xAPIC mode ids have 8 bits."""
+        return self.apic_id & 0xFF if self.mode == "xapic" else self.apic_id
+
     def is_named_by(self, icr: Icr) -> bool:
         """Whether a command without a shorthand names this APIC.
 
@@ -194,7 +199,7 @@ class LocalApic:
         if icr.broadcast:
             return True
         if not icr.logical:
-            return destination == (self.apic_id & 0xFF if self.mode == "xapic" else self.apic_id)
+            return destination == self.physical_id
         if self.mode == "x2apic":
             return self.logical_id >> 16 == destination >> 16 and bool(self.logical_id & destination & 0xFFFF)
         own = self.ldr >> 24

@@ -1,5 +1,7 @@
 """Every magic address of the machine, named and justified."""
 
+from mklab.paging import PHYSICAL_ADDRESS_BITS
+
 __all__ = [
     "APIC_BASE",
     "APIC_SIZE",
@@ -46,6 +48,3 @@ DEBUG_EXIT = range(0xF4, 0xF8)
 
 DEFAULT_RAM = 64 << 20
 """Bytes of memory of a default machine: a host and two windows of 16 MiB for spawned kernels."""
-
-PHYSICAL_ADDRESS_BITS = 40
-"""Width of physical addresses, as CPUID 0x80000008 of the modelled CPU (Nehalem) reports it."""

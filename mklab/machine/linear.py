@@ -2,8 +2,8 @@
 
 from mklab.machine.fault import PAGE_FAULT, GuestFaultError
 from mklab.machine.memory import PAGE, PhysicalMemory
-from mklab.machine.paging import ACCESSED, DIRTY, PageWalk, walk
 from mklab.machine.registers import CR0, CR4, EFER, Registers
+from mklab.paging import ACCESSED, DIRTY, PageWalk, walk
 
 __all__ = ["LinearMemory"]
 

@@ -1,92 +1,40 @@
 """The machine: CPUs, memory, local APICs and serial ports put together, run as a schedule decides."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from mklab.errors import MklabError, require
-from mklab.machine import lapic
+from mklab.machine.acts import Acts, Observer
+from mklab.machine.attached import Onlooker, Timeline
 from mklab.machine.board import Board
 from mklab.machine.cpu import Cpu, CpuState
 from mklab.machine.engine import Engine
 from mklab.machine.interruptible import Interruptible
 from mklab.machine.interrupts import InterruptBus
-from mklab.machine.layout import APIC_BASE, APIC_SIZE, DEFAULT_RAM
+from mklab.machine.layout import DEFAULT_RAM
 from mklab.machine.memory import PhysicalMemory, Range
 from mklab.machine.ownership import Image, Observation
 from mklab.machine.power import Power
 from mklab.machine.process import Call, KernelFunction
 from mklab.machine.registers import Registers
-from mklab.machine.schedule import RoundRobin, Schedule, schedule_of
+from mklab.machine.schedule import RoundRobin, Schedule, repeats, schedule_of
+from mklab.machine.stop import Stop
 from mklab.machine.turn import Turn
 from mklab.recording import Description
-from mklab.trace import (
-    ConsoleByte,
-    Input,
-    Planned,
-    Printk,
-    Trace,
-)
+from mklab.trace import ConsoleByte, Input, Trace
 
-__all__ = ["Machine", "Onlooker", "Stop"]
+__all__ = ["Machine", "Stop"]
 
 MAX_CPUS = 255
 """In xAPIC mode: ids have 8 bits, and 0xFF names all CPUs."""
 MAX_X2APIC_CPUS = 1024
 _BROADCAST, _X2APIC_BROADCAST = 0xFF, 0xFFFFFFFF
-Observer = Callable[[str, int, int, int | None], None]
 MOST_EVENTS = 500_000
 """Events of one run: a guest that does nothing but cause some would fill the memory of the notebook's process."""
 
 
-class Timeline(Protocol):
-    """What can go back in time with a machine."""
-
-    def back(self, n: int, unit: str) -> None:
-        """Undo."""
-
-    def seek(self, event: int) -> None:
-        """Go to an event."""
-
-
-class Onlooker(Protocol):
-    """Looks at the machine where it stands still, and changes nothing.
-
-    Attributes:
-        stride: instructions executed between two looks at most.
-        each_event: whether to look at each event, too.
-    """
-
-    stride: int
-    each_event: bool
-
-    def look(self, why: str) -> None:
-        """A stop: ``slice`` (its end), ``part`` (within one), ``input`` (after an act from outside) or ``time``."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Why :meth:`Machine.run` returned.
-
-    Attributes:
-        reason: ``until``: the predicate held; ``idle``: every CPU waits and nothing can wake one; ``budget``: the
-            instructions allowed were used; ``events``: too many events; ``shutdown``: the last running CPU shut down;
-            ``reset``: the platform was reset; ``exit``: a CPU wrote to the debug exit; ``breakpoint``, ``watchpoint``:
-            a timeline was asked to stop there.
-        cpu: the CPU concerned, or None.
-        detail: what happened and where, in words.
-        code: for ``exit``, the exit code that QEMU would end with: twice the value, plus 1.
-    """
-
-    reason: str
-    cpu: int | None
-    detail: str
-    code: int | None = None
-
-
-class Machine:
+class Machine(Acts):
     """A small x86 SMP machine.
 
     Args:
@@ -158,6 +106,7 @@ class Machine:
         self.stopped: Stop | None = None
         self._interrupts = InterruptBus(self)
         self.board = Board(self, debug_exit)
+        self.apics = self.board.apics
         self.current = 0
         self.arguments: dict[str, Any] = {
             "cpus": cpus,
@@ -192,118 +141,6 @@ class Machine:
         except (LookupError, TypeError, OSError, OverflowError, MemoryError) as error:
             raise ValueError(f"arguments must be those of a machine, not {str(arguments)[:80]!r}: {error}") from None
 
-    # Acts from outside: each is journalled, and then has its effect
-
-    @contextmanager
-    def _act(self, name: str, args: dict[str, Any]) -> Iterator[None]:
-        """Within it an act from outside has its effect, and what it asks of the platform comes at once.
-
-        What a step of a kernel function does is none, nor what an act entails: it happens again with the cause.
-        """
-        if self._inside:
-            yield
-            return
-        self.emit(Input, None, name=name, args=args)
-        with self._from_inside():
-            yield
-            self._turn.carry_out()
-        self.look("input")
-
-    @contextmanager
-    def _from_inside(self) -> Iterator[None]:
-        """What is done meanwhile follows from what the journal says already."""
-        before, self._inside = self._inside, True
-        try:
-            yield
-        finally:
-            self._inside = before
-
-    def poke(self, paddr: int, data: bytes) -> None:
-        """Store ``data`` at physical address ``paddr``, from outside.
-
-        Raises:
-            ValueError: not all of it is RAM.
-        """
-        self.memory.write(paddr, data)
-
-    def _note_write(self, paddr: int, data: bytes) -> None:
-        """Python has written to memory: a poke, unless the machine itself or a kernel function has."""
-        if not self._inside:
-            with self._act("poke", {"paddr": paddr, **self.trace.keep(data)}):
-                pass
-
-    @property
-    def schedule(self) -> Schedule:
-        """Who runs next; another one can be given between two slices."""
-        return self._schedule
-
-    @schedule.setter
-    def schedule(self, schedule: Schedule) -> None:
-        with self._act("schedule", {"schedule": copy.deepcopy(schedule.state())}):
-            self._schedule = schedule
-
-    def restore_schedule(self, schedule: Schedule, state: dict[str, Any]) -> None:
-        """Let ``schedule`` go on from ``state``, as it was when that was taken: no act from outside."""
-        self._schedule = schedule
-        schedule.restore(state)
-
-    def install(self, name: str, functions: dict[str, KernelFunction], observers: dict[str, Observer]) -> None:
-        """Make a kernel's functions and observers known; ``name`` says in the journal who has done it.
-
-        Twice does no harm: then the later ones serve. Code cannot be kept with a state, but is installed again.
-        """
-        if name not in self.installed:
-            with self._act("install", {"name": name}):
-                self.installed.append(name)
-        self.functions.update(functions)
-        self.observers.update(observers)
-
-    def patch_registers(self, cpu: int, registers: Registers, *, running: bool = True) -> None:
-        """Give ``cpu`` other registers from outside, and let it run (or leave its state as it is)."""
-        self._check(cpu)
-        with self._act("patch_registers", {"cpu": cpu, "registers": registers.to_dict(), "running": running}):
-            self.engine.set_registers(cpu, registers)
-            if running:
-                self.cpus[cpu].state = CpuState.RUNNING
-                self.stopped = None
-            self._observation.note_mode(self.cpus[cpu], registers.mode)
-
-    def console_input(self, kernel: str, data: bytes) -> None:
-        """Bytes arrive on the serial port of ``kernel``."""
-        with self._act("console_input", {"kernel": kernel, "data": data.hex()}):
-            self.board.console(kernel).receive(data)
-
-    def plan(self, cpu: int, owner: str | None) -> None:
-        """Note which kernel ``cpu`` is meant for. It changes nothing; the owner is observed."""
-        self._check(cpu)
-        with self._act("plan", {"cpu": cpu, "owner": owner}):
-            self.cpus[cpu].planned = owner
-            self.emit(Planned, cpu, owner=owner)
-
-    def add_image(self, image: Image) -> None:
-        """Let ``image`` be known as a kernel: CPUs that enter its memory are its own, and it has a console."""
-        with self._act("add_image", copy.deepcopy(image.to_dict())):
-            self.images[image.name] = image
-
-    def submit(self, call: Call) -> Call:
-        """Let a kernel function begin in process context on ``call.cpu``; :meth:`run` carries it out."""
-        self._check(call.cpu)
-        with self._act("submit", copy.deepcopy(call.to_dict())):
-            self.calls.append(call)
-        return call
-
-    def abandon(self, call: Call) -> None:
-        """Nobody waits for ``call`` any more: it goes no further, and what it has done stays as it is.
-
-        Raises:
-            ValueError: it is not under way.
-        """
-        with self._act("abandon", {"call": self.calls.index(call)}):
-            self.calls.remove(call)
-
-    def _check(self, cpu: int) -> None:
-        require("cpu", cpu, 0, len(self.cpus) - 1)
-
     # Looking
 
     def registers(self, cpu: int) -> Registers:
@@ -321,11 +158,6 @@ class Machine:
         return data.decode("ascii", "replace")
 
     @property
-    def apics(self) -> list[lapic.LocalApic]:
-        """The local APIC of each CPU."""
-        return self.board.apics
-
-    @property
     def now(self) -> int:
         """Virtual time, also while a CPU runs."""
         return self.time + (self.engine.executed if self._turn.running else 0)
@@ -337,8 +169,9 @@ class Machine:
 
     def emit(self, kind: Any, cpu: int | None, **values: Any) -> None:
         """Record an event now."""
-        self.trace.emit(kind, self.now, cpu, **values)
-        if self._turn.running and any(one.each_event for one in self.onlookers):
+        running = self._turn.running
+        self.trace.emit(kind, self.time + self.engine.executed if running else self.time, cpu, **values)
+        if running and self.onlookers and any(one.each_event for one in self.onlookers):
             self.pause()
 
     def look(self, why: str) -> None:
@@ -389,7 +222,8 @@ class Machine:
                     return Stop("budget", self.current, f"{budget} instructions executed; {self._where(self.current)}")
                 if self.trace.count >= most:
                     return Stop("events", self.current, f"{MOST_EVENTS:,} events; {self._where(self.current)}")
-                if not self.advance(end - self.time):
+                slices = 1 if until else most - self.trace.count
+                if not self.advance(end - self.time, slices=slices):
                     return self._nothing_runs()
 
     def step(self) -> Stop | None:
@@ -398,7 +232,7 @@ class Machine:
             advanced = not self.stopped and self.advance()
         return None if advanced else self.stopped or self._nothing_runs()
 
-    def advance(self, left: int | None = None, choice: tuple[int, int] | None = None) -> bool:
+    def advance(self, left: int | None = None, choice: tuple[int, int] | None = None, *, slices: int = 1) -> bool:
         """Let the schedule's choice run once, or time pass while every CPU waits; False where nothing can happen.
 
         For those who run the machine within ``machine.interruptible``, which this does not enter; others call
@@ -408,21 +242,28 @@ class Machine:
             left: the most instructions.
             choice: a CPU and its budget, instead of the schedule's. The schedule is asked all the same, so that it
                 goes on afterwards as if the choice had been its own.
+            slices: the most slices, where one follows another without anything between them that anybody could see.
 
         Raises:
             ValueError: the CPU chosen cannot run, or its budget is not positive.
         """
         runnable = self.runnable
-        with self._from_inside():
+        before, self._inside = self._inside, True
+        try:
             if not runnable:
                 return self._skip()
-            index, budget = self.schedule.choose(runnable)
+            index, budget = self._schedule.choose(runnable)
             if choice is not None:
                 index, budget = choice
             if index not in runnable or budget < 1:
                 chosen = (index, budget)
                 raise ValueError(f"schedule must choose one of {runnable} and a budget from 1 on, not {chosen!r}")
-            self._turn.take(self.cpus[index], budget if left is None else min(budget, left))
+            if left is not None:
+                slices, budget = min(slices, left // budget), min(budget, left)
+            alone = slices > 1 and len(runnable) == 1 and not self.onlookers and not self.calls
+            self._turn.take(self.cpus[index], budget, slices - 1 if alone and repeats(self._schedule) else 0)
+        finally:
+            self._inside = before
         return True
 
     def _skip(self) -> bool:
@@ -474,68 +315,9 @@ class Machine:
         for observer in self.observers.values():
             observer(what, cpu, vector, sender)
 
-    def store(self, cpu: int, paddr: int, value: int) -> None:
-        """``cpu`` stores 32 bits at ``paddr`` (RAM or its APIC) on behalf of its kernel's process context.
-
-        Raises:
-            ValueError: no such CPU, not 32 bits, or neither RAM nor the APIC.
-        """
-        self._check(cpu)
-        require("value", value, 0, 0xFFFFFFFF)
-        with self._act("store", {"cpu": cpu, "paddr": paddr, "value": value}):
-            if APIC_BASE <= paddr < APIC_BASE + APIC_SIZE:
-                self.board.write_apic(cpu, paddr - APIC_BASE, value)
-            else:
-                self.memory.write(paddr, value.to_bytes(4, "little"))
-
-    def wrmsr(self, cpu: int, msr: int, value: int) -> None:
-        """``cpu`` writes a register of its local APIC in x2APIC mode on behalf of its kernel's process context.
-
-        Raises:
-            ValueError: no such CPU, not 64 bits, or the local APIC refuses.
-        """
-        self._check(cpu)
-        require("value", value, 0, (1 << 64) - 1)
-        with self._act("wrmsr", {"cpu": cpu, "msr": msr, "value": value}):
-            try:
-                self.board.write_apic_msr(cpu, msr, value)
-            except lapic.ApicFaultError as fault:
-                raise ValueError(
-                    f"msr and value must be what the local APIC takes, not {(hex(msr), value)!r}: {fault}"
-                ) from None
-
-    def out(self, cpu: int, port: int, value: int) -> None:
-        """``cpu`` writes a byte to an I/O port on behalf of its kernel's process context.
-
-        Raises:
-            ValueError: no such CPU, no such port, or not a byte.
-        """
-        self._check(cpu)
-        require("port", port, 0, 0xFFFF)
-        require("value", value, 0, 0xFF)
-        with self._act("out", {"cpu": cpu, "port": port, "value": value}):
-            self.board.write_port(cpu, port, 1, value)
-
-    def printk(self, kernel: str, text: str) -> None:
-        """A line of a kernel's log, from its process context."""
-        with self._act("printk", {"kernel": kernel, "text": text}):
-            self.emit(Printk, self.current, kernel=kernel, text=text)
-
     def stop_for_good(self, reason: str, cpu: int | None, detail: str, code: int | None = None) -> None:
         """Nothing runs any more, until a kernel is entered anew."""
         self.stopped = Stop(reason, cpu, detail, code)
-
-    def enter_kernel(self, cpu: int, registers: Registers) -> None:
-        """Let ``cpu`` enter a kernel with ``registers`` (see :func:`mklab.machine.power.entry_registers`)."""
-        self.patch_registers(cpu, registers)
-
-    def jump(self, cpu: int, registers: Registers) -> None:
-        """Process context on ``cpu`` jumps out of its kernel to ``registers``; it is nobody's until it enters one."""
-        self._check(cpu)
-        with self._act("jump", {"cpu": cpu, "registers": registers.to_dict()}):
-            self.engine.set_registers(cpu, registers)
-            self.cpus[cpu].state = CpuState.RUNNING
-            self._observation.disown(self.cpus[cpu])
 
     def pause(self) -> None:
         """Stop the running CPU before its next instruction."""

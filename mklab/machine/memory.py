@@ -70,7 +70,10 @@ class PhysicalMemory:
 
     def contains(self, paddr: int, size: int = 1) -> bool:
         """True where all of ``[paddr, paddr + size)`` is RAM of one range."""
-        return any(start <= paddr and paddr + size <= end for start, end, _ in self._buffers)
+        for start, end, _ in self._buffers:
+            if paddr < end:
+                return start <= paddr and paddr + size <= end
+        return False
 
     def find(self, paddr: int, size: int) -> tuple[int, mmap.mmap]:
         """Where ``[paddr, paddr + size)`` lies: the offset in the bytes of its range, and those bytes.

@@ -11,7 +11,7 @@ from mklab.machine.engine import Engine
 from mklab.machine.execution import Watch
 from mklab.machine.interrupts import InterruptBus
 from mklab.machine.memory import PhysicalMemory
-from mklab.machine.paging import walk
+from mklab.paging import walk
 from mklab.trace import Event, ModeChange, OwnerChange
 
 __all__ = ["Image", "Observation"]

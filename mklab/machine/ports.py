@@ -19,6 +19,8 @@ _NO_NMI = 0x21
 """No device has asked for one; timer 2 runs and has expired, as Linux's calibration of its clock leaves it."""
 _KEYBOARD_IDLE = 0x1C
 """Its status: passed its test, unlocked, nothing to read, and it takes the next command."""
+_READ = frozenset((CMOS_DATA, KEYBOARD_COMMAND, NMI_STATUS, SYSTEM_CONTROL))
+_WRITTEN = frozenset((CMOS_INDEX, CMOS_DATA, RESET_PORT, SYSTEM_CONTROL, KEYBOARD_COMMAND))
 
 
 class PlatformPorts:
@@ -35,7 +37,7 @@ class PlatformPorts:
 
     def answers(self, port: int) -> bool:
         """Whether ``port`` is one of them, for reading."""
-        return port in (CMOS_DATA, KEYBOARD_COMMAND, NMI_STATUS, SYSTEM_CONTROL)
+        return port in _READ
 
     def read(self, port: int) -> int:
         """One byte from a port that :meth:`answers`."""
@@ -51,6 +53,8 @@ class PlatformPorts:
         Returns:
             None where ``port`` is none of them; else whether the platform is to be reset.
         """
+        if port not in _WRITTEN:
+            return None
         value &= 0xFF
         if port == CMOS_INDEX:
             self.index = value % _CMOS_SIZE
@@ -60,10 +64,8 @@ class PlatformPorts:
             return bool(value & _RESET_CPU)
         elif port == SYSTEM_CONTROL:
             return bool(value & _FAST_RESET)
-        elif port == KEYBOARD_COMMAND:
-            return value & _PULSE_MASK == _PULSE
         else:
-            return None
+            return value & _PULSE_MASK == _PULSE
         return False
 
     def state(self) -> dict[str, Any]:

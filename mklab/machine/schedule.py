@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from mklab.errors import require
 from mklab.trace import Slice, Trace
 
-__all__ = ["KINDS", "RoundRobin", "Schedule", "Scripted", "Seeded", "choices_of", "schedule_of"]
+__all__ = ["KINDS", "RoundRobin", "Schedule", "Scripted", "Seeded", "choices_of", "repeats", "schedule_of"]
 
 _LONGEST = 100_000_000
 """A slice cannot be looked into: from here on, stopping it would take minutes."""
@@ -159,6 +159,14 @@ def schedule_of(state: dict[str, Any]) -> Schedule:
     schedule = KINDS[kind]()
     schedule.restore(state)
     return schedule
+
+
+def repeats(schedule: Schedule) -> bool:
+    """Whether ``schedule`` makes the same choice again and again, as long as the same CPU is the only one to choose.
+
+    Then it need not be asked each time.
+    """
+    return type(schedule) is RoundRobin
 
 
 def choices_of(trace: Trace) -> list[tuple[int, int]]:

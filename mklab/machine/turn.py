@@ -36,58 +36,81 @@ class Turn:
         self._observation = observation
         self._interruptible = interruptible
         self.running = False
+        # Of the slice that runs: when it began, and the instructions allowed.
+        self._start = self._budget = 0
 
-    def take(self, cpu: Cpu, budget: int) -> None:
-        """Let ``cpu`` run for up to ``budget`` instructions, or perform one step of a call that is ready on it."""
-        machine, board, engine = self._machine, self._machine.board, self._machine.engine
+    def take(self, cpu: Cpu, budget: int, more: int = 0) -> None:
+        """Let ``cpu`` run for up to ``budget`` instructions, or perform one step of a call that is ready on it.
+
+        Args:
+            cpu: one that can run.
+            budget: instructions.
+            more: slices as long that may follow at once where this one is used up, if nothing can happen in between.
+        """
+        machine, board, onlookers = self._machine, self._machine.board, self._machine.onlookers
         machine.current = cpu.index
-        engine.begin(cpu.index)
-        start, stop = machine.time, "budget"
+        machine.engine.begin(cpu.index)
+        self._start, self._budget, stop = machine.time, budget, "budget"
         if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None:
             call = machine.ready_call(cpu)
             if call is not None:
                 self._perform(call)
-                stop, budget = "call", 0
+                stop, self._budget = "call", 0
         # Only this CPU's own timer can change while its turn lasts: what it asks of others ends the turn.
-        nearest, apic, last = self._interrupts.deadline, board.apics[cpu.index], start + budget
-        stride = min((one.stride for one in machine.onlookers), default=budget)
-        while machine.time < last:
+        nearest, apic = self._interrupts.deadline, board.apics[cpu.index]
+        stride = min(one.stride for one in onlookers) if onlookers else budget
+        while (left := self._start + self._budget - machine.time) > 0:
             self._take_interrupt(cpu)
-            machine.look("part")
+            if onlookers:
+                machine.look("part")
             if cpu.state is not CpuState.RUNNING:
                 break
-            own, end = apic.deadline, last
+            own, end = apic.deadline, None
             if own is not None or nearest is not None:
-                end = min(at for at in (last, nearest, own) if at is not None)
-            self._execute(cpu, min(end - machine.time, stride))
-            if machine.time >= end and (own is not None or nearest is not None):
+                end = min(at for at in (nearest, own) if at is not None)
+                left = min(left, end - machine.time)
+                more = min(more, (end - machine.time - 1) // budget - 1)
+            self._execute(cpu, min(left, stride), more)
+            more = 0
+            if end is not None and machine.time >= end:
                 self._interrupts.tick()
                 nearest = self._interrupts.deadline
-            machine.look("part")
+            if onlookers:
+                machine.look("part")
             if board.commands:
                 stop = "ipi"
                 break
             if self._interruptible.requested:
                 # As if the schedule had allowed no more, so that the run can be replayed; but one instruction at least.
-                budget = max(machine.time - start, 1)
-                last = start + budget
+                self._budget = max(machine.time - self._start, 1)
             if board.leaving or machine.stopped:
                 break
         if board.commands or board.leaving:
             self.carry_out()
-        machine.look("part")
+        if onlookers:
+            machine.look("part")
         if machine.stopped:
             stop = "exit" if machine.stopped.reason == "exit" else "reset"
         elif cpu.state is CpuState.HALTED and stop == "budget":
             stop = "halt"
         elif cpu.state is CpuState.SHUTDOWN:
             stop = "shutdown"
-        mode, registers = engine.digest(cpu.index)
+        mode, registers = machine.engine.digest(cpu.index)
         self._observation.note_mode(cpu, mode)
         # Most of all events are slices; so without the ways that take any event.
         trace, time = machine.trace, machine.time
-        trace.append(Slice(trace.count, time, cpu.index, budget, time - start, stop, registers))
-        machine.look("slice")
+        executed = time - self._start
+        trace.append(Slice(trace.count, time, cpu.index, self._budget, executed, stop, registers))
+        if onlookers:
+            machine.look("slice")
+
+    def _slices_over(self, registers: list[str]) -> None:
+        """Slices are used up, and another as long has begun at once. The mode cannot have changed: see `_execute`."""
+        machine, trace, budget, time = self._machine, self._machine.trace, self._budget, self._start
+        for one in registers:
+            time += budget
+            trace.append(Slice(trace.count, time, machine.current, budget, budget, "budget", one))
+        machine.time = self._start = time
 
     def carry_out(self) -> None:
         """Do what CPUs have asked the platform for: send IPIs, reset it, end the run."""
@@ -102,23 +125,33 @@ class Turn:
             why = f"CPU {cpu} wrote {value:#x} to the debug exit at port {DEBUG_EXIT.start:#x}"
             self._machine.stop_for_good("exit", cpu, why, code=value << 1 | 1)
 
-    def _run(self, cpu: Cpu, budget: int, watch: Watch | None, *, any_instruction: bool = False) -> Exit:
+    def _run(self, cpu: Cpu, budget: int, watch: Watch | None, more: int = 0, *, any_instruction: bool = False) -> Exit:
+        # Where an interrupt waits, EOI may let it in; and whoever looks on sees each of the machine's own accesses.
+        machine = self._machine
+        passes = not (machine.apics[cpu.index].irr or machine.onlookers or machine.memory.witness)
+        if machine.board.eoi_passes is not passes:
+            machine.board.eoi_passes = machine.engine.eoi_passes = passes
         self.running = True
         try:
-            leave = self._machine.engine.run(
+            leave = machine.engine.run(
                 cpu.index,
                 budget,
                 watch,
                 before_iret=cpu.nmi_blocked and not any_instruction,
                 before_mode_change=not any_instruction,
+                more=more,
+                slices_over=self._slices_over,
             )
         finally:
             self.running = False
-        self._machine.time += leave.executed
+        machine.time += leave.executed
         return leave
 
-    def _execute(self, cpu: Cpu, budget: int) -> None:
-        leave = self._run(cpu, budget, self._observation.watch(cpu))
+    def _execute(self, cpu: Cpu, budget: int, more: int) -> None:
+        watch = self._observation.watch(cpu)
+        # Without a watch, each change of the mode is an instruction that comes back here; one NMI's end may let another
+        # one in.
+        leave = self._run(cpu, budget, watch, more if watch is None and not cpu.nmi_blocked else 0)
         if leave.reason == "budget":
             return
         if leave.instruction is not None and leave.instruction.name in ("iret", "mode change"):
@@ -184,7 +217,20 @@ class Turn:
         if cpu.state is CpuState.HALTED:
             cpu.state = CpuState.RUNNING
             self._machine.emit(Woken, cpu.index, vector=due)
-        self._deliver(cpu, self._machine.engine.registers(cpu.index), due, None, kind)
+        entered = self._machine.engine.enter_handler(cpu.index, due)
+        if entered is None:
+            self._deliver(cpu, self._machine.engine.registers(cpu.index), due, None, kind)
+            return
+        rip, handler = entered
+        self._machine.emit(Delivered, cpu.index, vector=due, source=kind, rip=rip, handler=handler)
+        if kind == "interrupt":
+            self._machine.observe("delivered", cpu.index, due, None)
+
+    def enter_handler(self, cpu: Cpu) -> None:
+        """Let ``cpu`` enter the handler of what :meth:`InterruptBus.deliverable` names, and execute nothing yet."""
+        self._machine.current = cpu.index
+        self._machine.engine.begin(cpu.index)
+        self._take_interrupt(cpu)
 
     def _deliver(
         self, cpu: Cpu, registers: Registers, vector: int, error: int | None, kind: str, length: int = 0

@@ -37,12 +37,12 @@ class Uart:
         del size
         if offset in (DATA, IER) and self._registers[LCR] & _DLAB:
             return self._divisor[offset]
+        if offset == LSR:
+            return _THR_EMPTY | _IDLE | (_DATA_READY if self._received else 0)
         if offset == DATA:
             return self._received.pop(0) if self._received else 0
         if offset == IIR_FCR:
             return 0xC1 if self._registers[IIR_FCR] & 1 else 0x01
-        if offset == LSR:
-            return _THR_EMPTY | _IDLE | (_DATA_READY if self._received else 0)
         if offset == MSR:
             return 0xB0
         return self._registers[offset]

@@ -13,14 +13,20 @@ A recording begins at power-on, where every CPU waits for a SIPI in real mode an
 "Multiple-Processor Initialization").
 """
 
-from mklab.recording.bits import Descriptor
-from mklab.recording.contents import Write
-from mklab.recording.description import Description, Place
-from mklab.recording.facts import MULTIKERNEL_VECTOR, Console, Incident, Ipi, Moment, Slot, Span
-from mklab.recording.film import Film
-from mklab.recording.frame import Found, Frame, Node
-from mklab.recording.look import Line, Look
-from mklab.recording.recording import Recording
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mklab.recording.bits import Descriptor
+    from mklab.recording.contents import Write
+    from mklab.recording.description import Description, Place
+    from mklab.recording.facts import MULTIKERNEL_VECTOR, Console, Incident, Ipi, Moment, Slot, Span
+    from mklab.recording.film import Film
+    from mklab.recording.frame import Found, Frame, Node
+    from mklab.recording.look import Line, Look
+    from mklab.recording.recording import Recording
+    from mklab.recording.source import Source, SourceLine
+    from mklab.recording.translation import Level, Translation
 
 __all__ = [
     "MULTIKERNEL_VECTOR",
@@ -32,6 +38,7 @@ __all__ = [
     "Frame",
     "Incident",
     "Ipi",
+    "Level",
     "Line",
     "Look",
     "Moment",
@@ -39,6 +46,41 @@ __all__ = [
     "Place",
     "Recording",
     "Slot",
+    "Source",
+    "SourceLine",
     "Span",
+    "Translation",
     "Write",
 ]
+
+_MODULES = {
+    "Console": "facts",
+    "Description": "description",
+    "Descriptor": "bits",
+    "Film": "film",
+    "Found": "frame",
+    "Frame": "frame",
+    "Incident": "facts",
+    "Ipi": "facts",
+    "Level": "translation",
+    "Line": "look",
+    "Look": "look",
+    "MULTIKERNEL_VECTOR": "facts",
+    "Moment": "facts",
+    "Node": "frame",
+    "Place": "description",
+    "Recording": "recording",
+    "Slot": "facts",
+    "Source": "source",
+    "SourceLine": "source",
+    "Span": "facts",
+    "Translation": "translation",
+    "Write": "contents",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load one of the names when it is first used: a machine needs one of these modules, and pictures need all."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

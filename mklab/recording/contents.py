@@ -158,8 +158,12 @@ class Contents:
         """What changed at ``look``, ascending, neighbours in one piece."""
         return [
             Write(address, size, self.read(look - 1, address, size), self.read(look, address, size))
-            for address, size in _joined(sorted(self._extents.get(look, ())))
+            for address, size in self.extents(look)
         ]
+
+    def extents(self, look: int) -> list[tuple[int, int]]:
+        """Address and size of what changed at ``look``, ascending, neighbours in one piece."""
+        return _joined(sorted(self._extents.get(look, ())))
 
     def touched(self, look: int, address: int, size: int) -> bool:
         """Whether any of ``size`` bytes at ``address`` changed at ``look``."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from mklab.recording.source import Source
 from mklab.structs import Field, Struct
 
 __all__ = ["Description", "Place"]
@@ -45,15 +46,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Description:
-    """The places of a machine's memory, and the structs that lie there.
+    """The places of a machine's memory, the structs that lie there, and the sources of code.
 
     Attributes:
         structs: the structs by name.
         places: where they, and other things, lie.
+        sources: what the code at some of the places was made from.
     """
 
     structs: Sequence[Struct] = ()
     places: Sequence[Place] = ()
+    sources: Sequence[Source] = ()
 
     def struct(self, name: str) -> Struct:
         """The struct of that name.
@@ -77,10 +80,12 @@ class Description:
         return {
             "structs": {one.name: [[f.name, f.type, f.count] for f in one.fields.values()] for one in self.structs},
             "places": [asdict(place) for place in self.places],
+            "sources": [asdict(source) for source in self.sources],
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`."""
         structs = [Struct(name, *(Field(*field) for field in fields)) for name, fields in data["structs"].items()]
-        return cls(structs, [Place(**place) for place in data["places"]])
+        places = [Place(**place) for place in data["places"]]
+        return cls(structs, places, [Source(**source) for source in data.get("sources", ())])

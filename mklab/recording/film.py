@@ -178,13 +178,17 @@ class Film:
             self.blocks.append(list(block))
         return self._numbers[block]
 
-    def cut(self, event: int) -> None:
+    def cut(self, event: int, time: int | None = None) -> None:
         """Forget what came after event number ``event`` (-1: power-on), and the looks that came after it.
+
+        With ``time`` (virtual, in instructions), looks that came after that are forgotten, too.
 
         Raises:
             ValueError: there is no such event.
         """
         kept = self.look_at(event)
+        if time is not None:
+            kept = min(kept, self.look_at_time(time))
         self.recording = self.recording.upto(event)
         del self.events[event + 1 :], self.looks[kept + 1 :]
         for track in (*self.registers, *self.apics, *self.where, self.images, self.texts):

@@ -8,6 +8,8 @@ from mklab.recording.bits import Descriptor, descriptor, gate, names
 from mklab.recording.contents import Write
 from mklab.recording.description import Place
 from mklab.recording.look import Line, Look
+from mklab.recording.source import Source, SourceLine
+from mklab.recording.translation import Translation, translation
 from mklab.structs import Struct
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Frame", "Node"]
 
+_STATES = {"running": "runs", "wait-for-SIPI": "waits for a SIPI"}
+"""States of a CPU that are told otherwise than by ``is``."""
 _MOST_NODES = 256
 """Nodes of a list that are followed: a corrupt one may have no end."""
 
@@ -104,6 +108,18 @@ class Frame:
         number = self._film.where[cpu].at(self.look.number).get("code")
         return [] if number is None else self._film.blocks[number]
 
+    def source(self, cpu: int) -> list[SourceLine | None]:
+        """For each of :meth:`code` the source line it was made from; None where that is not known."""
+        sources = {source.place: source for source in self._film.description.sources}
+        known = [(found, sources[found.place.name]) for found in self.places() if found.place.name in sources]
+        return [self._source(self.walk(cpu, line.linear).paddr, line, known) for line in self.code(cpu)]
+
+    def _source(self, paddr: int | None, line: Line, known: list[tuple[Found, Source]]) -> SourceLine | None:
+        for found, source in known:
+            if paddr is not None and found.address <= paddr < found.address + found.size:
+                return source.at(paddr - found.address, line.code)
+        return None
+
     def gates(self, cpu: int) -> list[tuple[str, bool]]:
         """What the highest pending interrupt of ``cpu`` must pass, in words, and whether it does. Empty: none waits.
 
@@ -115,15 +131,20 @@ class Frame:
         vector, ppr, flags = max(apic["irr"]), apic["ppr"], registers["rflags"]
         state = self._film.recording.span_at(cpu, self.look.event).state
         return [
-            (f"pending: {vector:#x} is set in IRR", True),
+            (f"pending: 0x{vector:02X} is set in IRR", True),
             (f"enabled: SVR bit 8 is {apic['svr'] >> 8 & 1}", bool(apic["svr"] & 0x100)),
             (f"priority: class {vector >> 4} > {ppr >> 4} of PPR", vector >> 4 > ppr >> 4),
             (f"RFLAGS.IF is {flags >> 9 & 1}", bool(flags & 0x200)),
             ("no shadow of STI or MOV SS", not registers["shadow"] or state == "halted"),
-            (f"the CPU is {state}", state in ("running", "halted")),
+            (f"the CPU {_STATES.get(state, f'is {state}')}", state in ("running", "halted")),
         ]
 
     # Memory
+
+    def walk(self, cpu: int, linear: int) -> Translation:
+        """The way of a linear address through the page tables of ``cpu``, level by level, or what it ends in."""
+        registers = self.registers(cpu)
+        return translation(_Held(self), _Control(*(registers[name] for name in ("cr0", "cr3", "cr4", "efer"))), linear)
 
     def read(self, address: int, size: int) -> bytes | None:
         """``size`` bytes at a physical address; None where there is no RAM, or the recording does not hold them."""
@@ -254,7 +275,8 @@ class Frame:
             return []
         long, entries, at = bool(registers["efer"] & 1 << 10), [], 0
         while at + 8 <= len(table):
-            system = long and any(table[at : at + 8]) and not table[at + 5] & 0x10
+            # Slot 0 is never read, and some keep data there.
+            system = long and at > 0 and any(table[at : at + 8]) and not table[at + 5] & 0x10
             size = 16 if system else 8
             entries.append((at, descriptor(table[at : at + size], long=long)))
             at += size
@@ -278,6 +300,29 @@ class Frame:
 
 def _with(node: Node, why: str) -> Node:
     return Node(node.link, node.address, node.next, node.prev, node.fields, why)
+
+
+@dataclass(frozen=True)
+class _Control:
+    """The control registers that translate addresses."""
+
+    cr0: int
+    cr3: int
+    cr4: int
+    efer: int
+
+
+class _Held:
+    """The memory that a frame's recording holds."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def contains(self, paddr: int, size: int) -> bool:
+        return self._frame.read(paddr, size) is not None
+
+    def read(self, paddr: int, size: int) -> bytes:
+        return self._frame.read(paddr, size) or b""
 
 
 class _Bytes:

@@ -72,6 +72,7 @@ _ACTS: dict[str, Callable[[Machine, Args], None]] = {
     "abandon": lambda machine, args: machine.abandon(machine.calls[args["call"]]),
     "add_image": lambda machine, args: machine.add_image(Image(**args)),
     "console_input": lambda machine, args: machine.console_input(args["kernel"], bytes.fromhex(args["data"])),
+    "enter_handler": lambda machine, args: machine.enter_handler(**args),
     "jump": lambda machine, args: machine.jump(args["cpu"], Registers.from_dict(args["registers"])),
     "out": lambda machine, args: machine.out(**args),
     "patch_registers": _patch_registers,

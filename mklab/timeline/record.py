@@ -47,7 +47,7 @@ class Recorder:
         machine: the machine.
         every: when it looks; may be changed on the way, for a stretch that is worth each instruction.
         source: how changed pages are found.
-        stride, each_event: see :class:`mklab.machine.machine.Onlooker`.
+        stride, each_event: see :class:`mklab.machine.attached.Onlooker`.
     """
 
     def __init__(self, machine: Machine, every: str, most_bytes: int, source: str | None) -> None:
@@ -181,6 +181,8 @@ class Recorder:
         """Whether the machine has gone on from where it was last looked at."""
         events, recorded = self.machine.trace.events, self._film.events
         at = len(recorded) - 1 - (self.machine.trace.count - len(events))
+        if self._film.looks and self._film.looks[-1].time > self.machine.now:
+            return False
         return not recorded or (0 <= at < len(events) and events[at] is recorded[-1])
 
     def _rejoin(self) -> bool:
@@ -198,7 +200,7 @@ class Recorder:
             same += 1
         if same == self.machine.trace.count <= len(recorded):
             return False
-        self._film.cut(same - 1)
+        self._film.cut(same - 1, self.machine.now)
         return True
 
 

@@ -1,11 +1,14 @@
 """Looks, while a machine runs at full speed, whether a slice held something at which it is to stop."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 
+from mklab.machine.engine.accesses import Accesses
 from mklab.machine.machine import Machine
 from mklab.timeline.stops import Breakpoint, StopPoint, ValueWatch
+from mklab.timeline.watched import Watched
 from mklab.trace import Event, Slice
 
 __all__ = ["Found", "Search"]
@@ -18,14 +21,14 @@ class Found:
     Attributes:
         stop: what was asked for.
         cpu: the CPU that ran.
-        over: for a breakpoint, how many instructions of the slice precede it.
+        over: how many instructions of the slice precede it, of a value: the moment at which it is changed; -1: unknown.
         event: for an event, its number.
         before: for a value, what it was.
     """
 
     stop: StopPoint
     cpu: int
-    over: int = 0
+    over: int = -1
     event: int = 0
     before: object = None
 
@@ -46,24 +49,46 @@ class Search:
     def __init__(self, machine: Machine, stops: Sequence[StopPoint], after: int) -> None:
         self._machine = machine
         self._stops = list(stops)
-        self._values = {stop: stop.value(machine) for stop in stops if isinstance(stop, ValueWatch)}
+        self._watched = {stop: Watched(machine, stop) for stop in stops if isinstance(stop, ValueWatch)}
+        self._entered = ExitStack()
+        # What is executed again up to here, where a slice is finished, was seen.
+        self._seen_until = machine.now
         self._reached: list[tuple[int, int, int]] = []
         self._seen = machine.trace.count
         self.found: list[Found] = []
         self.after = after
 
     def __enter__(self) -> "Search":
-        """Let the engine tell of breakpoints."""
+        """Let the engine tell of breakpoints, and of stores to memory whose contents are watched."""
+        hull = [watched.memory for watched in self._watched.values() if watched.memory is not None]
+        if hull:
+            written = (min(first for first, _ in hull), max(last for _, last in hull))
+            self._entered.enter_context(Accesses(self._machine.engine, self._on_access, written))
+            self._machine.memory.witness = self._on_access
         addresses = frozenset(stop.address for stop in self._stops if isinstance(stop, Breakpoint))
         self._machine.engine.set_breakpoints(addresses, self._on_breakpoint)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """It need not any more."""
+        self._machine.memory.witness = None
+        self._entered.close()
         self._machine.engine.set_breakpoints(frozenset(), self._on_breakpoint)
 
     def _on_breakpoint(self, address: int, executed: int) -> None:
         self._reached.append((self._machine.current, address, self._machine.time + executed))
+
+    def _on_access(self, paddr: int, size: int, write: bool) -> None:
+        """By guest code, or by the machine for it, as when it pushes an interrupt's frame."""
+        if not write or self._machine.now <= self._seen_until:
+            return
+        memory = self._machine.memory
+        witness, memory.witness = memory.witness, None
+        try:
+            for watched in self._watched.values():
+                watched.about_to_store(paddr, size)
+        finally:
+            memory.witness = witness
 
     def restart(self, count: int) -> None:
         """Look at the events from number ``count`` on."""
@@ -91,9 +116,12 @@ class Search:
                 if address == stop.address and stop.cpu in (None, where) and time - begun > self.after:
                     return [Found(stop, cpu, over=time - begun)]
         elif isinstance(stop, ValueWatch):
-            if stop.cpu in (None, cpu) and stop.value(self._machine) != self._values[stop]:
-                return [Found(stop, cpu, before=self._values[stop])]
-            self._values[stop] = stop.value(self._machine)
+            watched = self._watched[stop]
+            before, value = watched.before, watched.compare()
+            changed = -1 if watched.changed is None else watched.changed - begun
+            watched.begin(value)
+            if stop.cpu in (None, cpu) and (changed >= 0 or value != before):
+                return [Found(stop, cpu, changed, before=before)]
         else:
             for event in new:
                 if stop.matches(event) and (self.after < 0 or event.time - begun >= self.after):

@@ -1,9 +1,6 @@
 """What can be seen of one CPU of a machine, as plain data for a recording."""
 
-import functools
 from typing import Any
-
-import capstone
 
 from mklab.machine.apic_registers import (
     LVT_ERROR,
@@ -17,9 +14,10 @@ from mklab.machine.decode import code_at
 from mklab.machine.icr import Icr
 from mklab.machine.lapic import LocalApic
 from mklab.machine.memory import PhysicalMemory
-from mklab.machine.paging import PageWalk, walk
 from mklab.machine.registers import CR0, EFER, GPRS, Registers
+from mklab.paging import PageWalk, walk
 from mklab.recording import Line
+from mklab.timeline.disassembly import code_bits, disassembled
 
 __all__ = ["INSTRUCTIONS", "Sight", "apic_values", "register_values"]
 
@@ -119,7 +117,7 @@ class Sight:
         }
 
     def lines(self, registers: Registers) -> list[Line]:
-        """The next instructions, in AT&T syntax, as the guest code's sources are written."""
+        """The next instructions."""
         linear = registers.linear_rip
         paddr = self._paddr(self._walk(registers, linear), linear)
         if paddr is None:
@@ -128,8 +126,7 @@ class Sight:
             code = self._memory.read(paddr, _BYTES)
         else:
             code = code_at(self._memory, registers, linear, _BYTES)
-        bits = 64 if registers.efer & EFER.LMA and registers.cs.long else 32 if registers.cs.big else 16
-        return list(_disassembled(linear, code, bits))
+        return list(disassembled(linear, code, code_bits(registers), INSTRUCTIONS))
 
     def _walk(self, registers: Registers, linear: int) -> PageWalk:
         if not registers.cr0 & CR0.PG:
@@ -143,19 +140,3 @@ class Sight:
 
     def _paddr(self, found: PageWalk, linear: int) -> int | None:
         return None if found.paddr is None else found.paddr & -4096 | linear & 4095
-
-
-@functools.lru_cache(maxsize=4096)
-def _disassembled(linear: int, code: bytes, bits: int) -> tuple[Line, ...]:
-    return tuple(
-        Line(one.address, one.bytes.hex(), f"{one.mnemonic} {one.op_str}".rstrip())
-        for one in _decoder(bits).disasm(code, linear, INSTRUCTIONS)
-    )
-
-
-@functools.cache
-def _decoder(bits: int) -> Any:
-    modes = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, modes[bits])
-    decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
-    return decoder

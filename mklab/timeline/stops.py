@@ -22,7 +22,7 @@ class Breakpoint:
 
 @dataclass(frozen=True)
 class VectorWatch:
-    """Stop when ``vector`` is delivered to ``cpu`` (None: any): the handler's first instruction is executed then."""
+    """Stop when ``vector`` was delivered to ``cpu`` (None: any): before its handler's first instruction."""
 
     vector: int
     cpu: int | None = None
@@ -53,8 +53,8 @@ class OwnerWatch:
 class ValueWatch:
     """Stop when ``value`` of the machine is another one.
 
-    It is asked between two slices, and then the instruction is searched for. So what changes and changes back within a
-    slice is not seen.
+    Stores to the memory that it looks at are followed one by one. What else it looks at, a CPU's registers for example,
+    is compared between two slices: what changes there and changes back within a slice is not seen.
 
     Attributes:
         value: something to compare, for example the bytes of a structure.

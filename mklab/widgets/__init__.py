@@ -1,5 +1,34 @@
 """Pictures of a recording, and the dashboard that steers what is recorded."""
 
-from mklab.widgets.dashboard import Dashboard, Driver
+from mklab.widgets.controls import Controls
+from mklab.widgets.dashboard import Dashboard
+from mklab.widgets.driver import Driver, Runner
+from mklab.widgets.parts import (
+    Apic,
+    Consoles,
+    Details,
+    HexView,
+    Kimages,
+    MemoryMap,
+    Messages,
+    Ownership,
+    Stepper,
+)
+from mklab.widgets.player import Player
 
-__all__ = ["Dashboard", "Driver"]
+__all__ = [
+    "Apic",
+    "Consoles",
+    "Controls",
+    "Dashboard",
+    "Details",
+    "Driver",
+    "HexView",
+    "Kimages",
+    "MemoryMap",
+    "Messages",
+    "Ownership",
+    "Player",
+    "Runner",
+    "Stepper",
+]

@@ -1,177 +1,196 @@
-"""The picture of ownership as SVG, and its measures and key, which the chart inside JupyterLab shares."""
+"""The lanes of :mod:`mklab.widgets.lanes` as SVG."""
 
-from mklab.recording import Recording, Span
-from mklab.widgets.ownership import QUESTION, Arrival, Lane, answer, broken_plans, lanes, standing, state_of, ticks
-from mklab.widgets.palette import LIGHT, Palette
-from mklab.widgets.svg import CODE, document, element, hatched_box, path, text, width_of, wrap
+from collections.abc import Sequence
 
-__all__ = ["BAND", "BAND_TOP", "HEIGHTS", "LANE", "legend", "svg"]
+from mklab.widgets.boxes import Box, Window
+from mklab.widgets.forms import WIDE, Form, Measures, arrival_words, form_of, marked, measures, selected_place, standing
+from mklab.widgets.lanes import Lane, end_of, state_of
+from mklab.widgets.palette import Palette
+from mklab.widgets.svg import CODE, Segment, element, hatched_box, path, text, width_of
+from mklab.widgets.view import View
 
-LANE = 44
-"""Height of a lane in pixels; its band of boxes begins :data:`BAND_TOP` below its top and is :data:`BAND` high."""
-BAND_TOP = 16
-BAND = 22
-HEIGHTS = {"real": 1 / 3, "protected": 2 / 3}
-"""How much of the band the box of a running CPU fills, by its mode; all of it in long mode."""
+__all__ = ["AXIS", "GAP", "HEAD", "draw_lanes", "draw_names", "draw_standings"]
 
-
-def svg(recording: Recording, palette: Palette = LIGHT, width: int = 960) -> str:
-    """The picture on its own paper, ``width`` pixels wide."""
-    shown = lanes(recording)
-    left, right, margin = 104, width - 192, 24
-    summary = wrap(answer(recording), width - 2 * margin, 13)
-    content = text(margin, 36, QUESTION, palette.role("ink"), size=15, bold=True)
-    for number, line in enumerate(summary):
-        content += text(margin, 56 + 18 * number, line, palette.role("muted"), size=13)
-    top = 48 + 18 * len(summary)
-    scale = (right - left) / max(recording.time, 1)
-    bottom = top + LANE * len(shown) + 8
-    for number, lane in enumerate(shown):
-        content += _draw_lane(lane, recording, palette, left, top + number * LANE, scale, right)
-    content += _axis(recording.time, palette, left, right, bottom, scale)
-    key, height = _key(recording, palette, margin, bottom + 52, width - margin)
-    return document(QUESTION, answer(recording), width, height, palette, content + key)
+HEAD = 16
+"""Pixels above the lanes, for the head of the moment's marker."""
+AXIS = 46
+"""Pixels below the lanes, for the axis."""
+GAP = 6
+"""Pixels between the lanes and the axis."""
 
 
-def _draw_lane(
-    lane: Lane, recording: Recording, palette: Palette, left: int, top: int, scale: float, right: int
-) -> str:
-    ink, muted = palette.role("ink"), palette.role("muted")
-    content = text(24, top + BAND_TOP + 9, lane.name, ink, size=13, bold=True)
-    below = f"{len(lane.cpus)} alike" if len(lane.cpus) > 1 else f"APIC {recording.apic_ids[lane.cpus[0]]}"
-    content += text(24, top + BAND_TOP + 23, below, muted, size=11, font_family=CODE)
-    for box in lane.boxes:
-        assert box.end is not None
-        x = left + box.start.time * scale
-        # A stretch too short to be seen is drawn 4 pixels wide; the text tells how long it was.
-        content += _draw_box(box, x, top + BAND_TOP, max((box.end.time - box.start.time) * scale, 4), palette)
-    for start, end in broken_plans(lane):
-        content += element(
-            "rect",
-            x=left + start * scale - 3,
-            y=top + BAND_TOP - 3,
-            width=(end - start) * scale + 6,
-            height=BAND + 11,
-            fill="none",
-            stroke=palette.role("alert"),
-            stroke_width=2.5,
-        )
-    for arrival in lane.arrivals:
-        content += _draw_arrival(arrival, left + arrival.time * scale, top + BAND_TOP, palette, right)
-    color = palette.role("alert") if lane.now.against_plan else ink
-    content += text(right + 16, top + BAND_TOP + 9, lane.now.owner or "nobody", color, size=12, bold=True)
-    return content + text(right + 16, top + BAND_TOP + 23, standing(lane.now), muted, size=11)
+def draw_lanes(view: View, lanes: Sequence[Lane], window: Window, palette: Palette) -> tuple[str, int]:
+    """``lanes`` between their names and how they stand, the moment and the axis; and the height in pixels."""
+    size = measures(lanes, view.film)
+    bottom = HEAD + size.lane * len(lanes) + GAP
+    content = ""
+    for number, lane in enumerate(lanes):
+        y = HEAD + number * size.lane + size.top
+        middle = y + size.band / 2
+        inside = element("g", _draw_lane(view, lane, palette, size, y, window), transform=f"translate({size.names} 0)")
+        now = _draw_standing(lane, size, palette, size.names + window.width + 16, middle)
+        content += element("g", _draw_name(view, lane, palette, size, middle) + inside + now, data_arrows=1)
+    around = _axis(window, palette, bottom) + _draw_moment(view, palette, window, bottom)
+    if view.span:
+        around += _draw_span(view.span, palette, window, bottom)
+    return content + element("g", around, transform=f"translate({size.names} 0)"), bottom - GAP + AXIS
 
 
-def _draw_box(box: Span, x: float, y: float, width: float, palette: Palette) -> str:
-    ink = palette.role("ink")
-    line = palette.line(box.owner)
-    words = box.owner or "nobody"
-    if box.state == "running":
-        height = BAND * HEIGHTS.get(box.mode, 1)
-        y += BAND - height
-        if box.owner is None:
-            content = element(
-                "rect", x=x, y=y, width=width, height=height, fill=palette.role("rule"), stroke=line, stroke_width=1.2
-            )
-            words = box.mode
-        else:
-            content = hatched_box(x, y, width, height, box.owner, palette)
-    else:
-        height = BAND
-        dash = "4 3" if box.state == "wait-for-SIPI" else None
-        content = element(
-            "rect",
-            x=x,
-            y=y,
-            width=width,
-            height=height,
-            fill=palette.role("paper"),
-            stroke=line,
-            stroke_width=1.2,
-            stroke_dasharray=dash,
-        )
-        middle = y + height / 2
-        if box.state == "halted":
-            content += path([(x, middle, x + width, middle)], line)
-        elif box.state == "shut down":
-            content += path([(x, y, x + width, y + height), (x, y + height, x + width, y)], line)
-        words = f"{words}, {box.state}" if box.owner else box.state
-    if box.planned:
-        content += path([(x, y + height + 4, x + width, y + height + 4)], palette.line(box.planned), 3)
-    room = width_of(words) + 16
-    if width >= room and height >= 14:
-        plate = element("rect", x=x + 4, y=y + 3, width=room - 8, height=height - 6, fill=_ground(box, palette))
-        content += plate + text(x + 8, y + height / 2 + 4, words, ink, size=12)
+def draw_names(view: View, lanes: Sequence[Lane], palette: Palette) -> str:
+    """The names alone, each where its lane is."""
+    size = measures(lanes, view.film)
+    return "".join(_draw_name(view, lane, palette, size, _middle(at, size)) for at, lane in enumerate(lanes))
+
+
+def draw_standings(view: View, lanes: Sequence[Lane], palette: Palette) -> str:
+    """How each CPU stands, alone, each where its lane is."""
+    size = measures(lanes, view.film)
+    return "".join(_draw_standing(lane, size, palette, 8, _middle(at, size)) for at, lane in enumerate(lanes))
+
+
+def _middle(number: int, size: Measures) -> float:
+    """The middle of a lane's band, in pixels from the top."""
+    return HEAD + number * size.lane + size.top + size.band / 2
+
+
+def _draw_lane(view: View, lane: Lane, palette: Palette, size: Measures, y: int, window: Window) -> str:
+    content = ""
+    for start, end, planned in lane.plans():
+        bar = y + size.band + 4
+        content += path([(window.x(start), bar, window.x(end), bar)], palette.line(planned), 3)
+    for box in lane.past:
+        drawn = _draw_box(form_of(box, window, y, size.band, palette), palette)
+        # What stands for many may have begun beyond the moment.
+        begun = box.span.start.event if box.span.start.event <= view.event else -1
+        content += _selectable(drawn, _spoken(lane, box), event=begun)
+    for box in lane.later:
+        form = form_of(box, window, y, size.band, palette)
+        content += _outline(form.x, form.y, form.width, form.height, form.line, 1.2, dash="1.5 2.5")
+    for start, end in lane.broken_plans():
+        wide = (end - start) / window.per_pixel + 6
+        content += _outline(window.x(start) - 3, y - 3, wide, size.band + 11, palette.role("alert"), 2.5)
+    for one, x, words, begin in arrival_words(lane.arrivals, window, view.time):
+        mark = _triangle(x, y, palette, hollow=one.is_init)
+        if words and size is WIDE:
+            mark += text(begin, y - 5, words, palette.role("ink"), size=11, font_family=CODE)
+        content += _selectable(mark, f"{lane.name}: {one.words} at t={one.time:,}", event=one.event)
+    if place := selected_place(view, lane, window):
+        content += _outline(place[0], y - 3, place[1], size.band + 6, palette.role("focus"), 2.5, rx=2)
     return content
 
 
-def _ground(box: Span, palette: Palette) -> str:
-    """The colour behind the words in a box."""
-    if box.state != "running":
-        return palette.role("paper")
-    return palette.fill(box.owner) if box.owner else palette.role("rule")
+def _draw_name(view: View, lane: Lane, palette: Palette, size: Measures, middle: float) -> str:
+    first = lane.cpus[0]
+    under = f"{len(lane.cpus)} alike" if len(lane.cpus) > 1 else f"APIC {view.film.recording.apic_ids[first]}"
+    content = text(6, middle - 1, lane.name, palette.role("ink"), size=13, bold=True)
+    content += text(6, middle + 13, under, palette.role("muted"), size=11, font_family=CODE)
+    if view.cpu in lane.cpus:
+        content += _outline(1.5, middle - 16, size.names - 10, 34, palette.role("focus"), 2.5, rx=2)
+    # Text has no area to click between its letters.
+    area = element("rect", y=middle - 15, width=size.names - 8, height=30, fill="transparent")
+    label = f"{lane.name}: {', '.join(standing(lane, size))}"
+    return _selectable(area + content, label, cpu=first, tabindex=0)
 
 
-def _draw_arrival(arrival: Arrival, x: float, y: float, palette: Palette, right: int) -> str:
-    ink = palette.role("ink")
-    content = element("path", d=f"M{x - 5:.1f} {y - 13}h10l-5 8z", fill=ink)
-    at_end = x + 10 + width_of(arrival.words, 11) > right
-    anchor, shift = ("end", -8) if at_end else ("start", 8)
-    return content + text(x + shift, y - 5, arrival.words, ink, size=11, font_family=CODE, text_anchor=anchor)
+def _draw_standing(lane: Lane, size: Measures, palette: Palette, x: float, middle: float) -> str:
+    owner, (first, *more) = lane.now.owner, standing(lane, size)
+    y = middle - 1 - 6 * (len(more) - 1)
+    content = hatched_box(x, y - 10, 11, 11, owner, palette, dashed=owner is None)
+    content += text(x + 18, y, first, palette.role("ink"), size=12, bold=True)
+    for line in more:
+        y += 13
+        broken = lane.now.against_plan and line is more[-1]
+        content += text(x if broken else x + 18, y, line, palette.role("alert" if broken else "muted"), size=11)
+    return content
 
 
-def _axis(end: int, palette: Palette, left: int, right: int, y: int, scale: float) -> str:
-    content = path([(left, y, right, y)], palette.role("axis"), 1)
-    for time in ticks(end):
-        x = left + time * scale
-        content += path([(x, y, x, y + 5)], palette.role("axis"), 1)
-        content += text(x, y + 18, f"{time:,}", palette.role("muted"), size=11, font_family=CODE, text_anchor="middle")
-    return content + text(
-        right, y + 34, "virtual time, instructions", palette.role("muted"), size=11, text_anchor="end"
+def _spoken(lane: Lane, box: Box) -> str:
+    """A box in words."""
+    many = f"{state_of(box.span)} and more, {box.count:,} short stretches" if box.count > 1 else state_of(box.span)
+    plan = f", planned for {box.span.planned}" if box.span.planned and box.span.planned != box.span.owner else ""
+    return f"{lane.name}: {box.span.owner or 'nobody'}, {many}{plan}, t={box.start:,} to {box.end:,}"
+
+
+def _draw_box(form: Form, palette: Palette) -> str:
+    dash = "4 3" if form.dashed else None
+    content = _outline(form.x, form.y, form.width, form.height, form.line, 1.2, dash=dash, fill=form.ground)
+    content += path(form.strokes, form.line, form.thick)
+    return content + (
+        text(form.x + 8, form.y + form.height / 2 + 4, form.words, palette.role("ink")) if form.words else ""
     )
 
 
-def _key(recording: Recording, palette: Palette, left: int, y: int, right: int) -> tuple[str, int]:
-    """The key, wrapped between ``left`` and ``right``, and the height of the picture."""
-    content, x = "", left
-    for words, swatch in legend(recording, palette):
-        room = 30 + width_of(words) + 16
-        if x + room > right:
-            x, y = left, y + 24
-        content += element("g", swatch, transform=f"translate({x:.1f} {y - 12})")
-        content += text(x + 30, y, words, palette.role("muted"), size=12)
-        x += int(room)
-    return content, y + 20
+def _outline(
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    color: str,
+    thick: float,
+    *,
+    dash: str | None = None,
+    fill: str = "none",
+    rx: int | None = None,
+) -> str:
+    return element(
+        "rect",
+        x=x,
+        y=y,
+        width=width,
+        height=height,
+        fill=fill,
+        stroke=color,
+        stroke_width=thick,
+        stroke_dasharray=dash,
+        rx=rx,
+    )
 
 
-def legend(recording: Recording, palette: Palette) -> list[tuple[str, str]]:
-    """The key to what is drawn: words, and a swatch of 24 by 14 pixels."""
-    shown = lanes(recording)
-    spans = [span for lane in shown for span in lane.boxes]
-    owners = sorted({span.owner for span in spans if span.owner})
-    entries = [(owner, hatched_box(1, 1, 22, 12, owner, palette)) for owner in owners]
-    line, rule, paper = palette.line(None), palette.role("rule"), palette.role("paper")
+def _selectable(content: str, label: str, *, event: int = -1, cpu: int | None = None, tabindex: int = -1) -> str:
+    """A part that can be selected: its first event, if it has one, or a CPU."""
+    if cpu is None and event < 0:
+        return content
+    what = {"data_event": event} if cpu is None else {"data_cpu": cpu}
+    key = f"ownership-{'event' if cpu is None else 'cpu'}-{event if cpu is None else cpu}"
+    return element("g", content, **what, data_key=key, tabindex=tabindex, role="button", aria_label=label)
 
-    def box(height: int, fill: str, dash: str | None = None) -> str:
-        return element(
-            "rect", x=1, y=13 - height, width=22, height=height, fill=fill, stroke=line, stroke_dasharray=dash
-        )
 
-    states = {
-        "wait-for-SIPI": box(12, paper, "4 3"),
-        "real": box(4, rule),
-        "protected": box(8, rule),
-        "long": box(12, rule),
-        "halted": box(12, paper) + path([(1, 7, 23, 7)], line),
-        "shut down": box(12, paper) + path([(1, 1, 23, 13), (1, 13, 23, 1)], line),
-    }
-    seen = {state_of(span) for span in spans}
-    entries += [(words, swatch) for words, swatch in states.items() if words in seen]
-    if any(lane.arrivals for lane in shown):
-        entries.append(("INIT, SIPI", element("path", d="M7 3h10l-5 8z", fill=palette.role("ink"))))
-    if any(span.planned for span in spans):
-        entries.append(("planned owner", path([(1, 7, 23, 7)], palette.role("ink"), 3)))
-    if any(len(lane.cpus) > 1 for lane in shown):
-        entries.append(("a shared lane shows the times of its first CPU", ""))
-    return entries
+def _triangle(x: float, y: float, palette: Palette, *, hollow: bool) -> str:
+    """What reached a CPU, above its band: INIT hollow and with a bar, SIPI filled."""
+    ink = palette.role("ink")
+    if hollow:
+        bar = path([(x - 4.5, y - 10.5, x + 4.5, y - 10.5)], ink, 1.5)
+        triangle = element("path", d=f"M{x - 4:.1f} {y - 8}h8l-4 6z", fill=palette.role("paper"), stroke=ink)
+        return bar + triangle
+    return element("path", d=f"M{x - 4.5:.1f} {y - 10}h9l-4.5 8.5z", fill=ink)
+
+
+def _draw_moment(view: View, palette: Palette, window: Window, bottom: int) -> str:
+    """The marker of the shown moment, and what is right of it in words."""
+    if not window.start <= view.time <= window.end:
+        return ""
+    ink, x, right = palette.role("ink"), window.x(view.time), window.width
+    content = path([(x, 8, x, bottom)], ink, 1.5)
+    content += element("path", d=f"M{x - 4.5:.1f} 0h9v5l-4.5 4.5l-4.5 -4.5z", fill=ink)
+    words = "recorded, later"
+    if end_of(view.film) > view.time and right - x > width_of(words, 11) + 12:
+        content += text(right, 10, words, palette.role("muted"), size=11, text_anchor="end")
+    return content
+
+
+def _draw_span(span: tuple[int, int], palette: Palette, window: Window, bottom: int) -> str:
+    """The stretch of time that was chosen, on the axis."""
+    start, end = (window.x(min(max(time, window.start), window.end)) for time in span)
+    focus = palette.role("focus")
+    ends: list[Segment] = [(at, bottom - 8, at, bottom + 4) for at in (start, end)]
+    return path([(start, bottom, end, bottom)], focus, 4) + path(ends, focus, 2.5)
+
+
+def _axis(window: Window, palette: Palette, y: int) -> str:
+    muted = palette.role("muted")
+    content = path([(0, y, window.width, y)], palette.role("axis"), 1)
+    for time in marked(window):
+        x = window.x(time)
+        content += path([(x, y, x, y + 5)], palette.role("axis"), 1)
+        content += text(x, y + 18, f"{time:,}", muted, size=11, font_family=CODE, text_anchor="middle")
+    return content + text(window.width, y + 34, "virtual time, instructions", muted, size=11, text_anchor="end")

@@ -1,71 +1,144 @@
-"""The ownership chart inside JupyterLab: bqplot draws the boxes of :mod:`mklab.widgets.ownership` over virtual time.
+"""The lanes of ownership as a bqplot figure: :mod:`mklab.widgets.forms` says how they look, bqplot draws and zooms.
 
-bqplot knows neither hatches nor pixels: hatches are lines in data coordinates, made for a chart of about
-:data:`_WIDTH` pixels. Colours are CSS variables, so they follow the theme.
+bqplot knows neither hatches nor pixels: everything is given in instructions and lanes, for a figure of a known width.
+Colours are CSS variables, so they follow the theme.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
+from typing import Any
 
 import bqplot
 import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
-from mklab.recording import Recording, Span
-from mklab.widgets.bands import BAND, BAND_TOP, HEIGHTS, LANE, legend
-from mklab.widgets.ownership import Lane, broken_plans, lanes, standing, state_of, ticks
-from mklab.widgets.palette import LIVE, look_of
-from mklab.widgets.svg import Segment, element, hatch, hatched_box, width_of
+from mklab.widgets.bands import AXIS, GAP, HEAD
+from mklab.widgets.boxes import Window
+from mklab.widgets.fates import Arrival
+from mklab.widgets.forms import WIDE, Measures, arrival_words, form_of, marked, measures, selected_place
+from mklab.widgets.lanes import Lane
+from mklab.widgets.palette import LIVE
+from mklab.widgets.svg import Segment, width_of
+from mklab.widgets.view import View
 
-__all__ = ["OwnershipChart"]
+__all__ = ["EDGE", "Chart"]
 
-_WIDTH = 720
-_NARROWEST = 350  # words in a box leave room for a chart as narrow as this, pixels
-_TOP, _BOTTOM = 8, 44
+EDGE = 8
+"""Pixels left and right of the lanes, for half a number of the axis."""
 _INSET = 2.5  # bqplot keeps half the widest line and a pixel free at the edges of a scale
+_BREAK = (float("nan"), float("nan"))
 
 Points = list[tuple[float, float]]
+Words = tuple[float, float, str]
+
+
+class _Paths:
+    """A Lines mark. What it shows already is not sent again: gaps are NaN, which no comparison finds equal."""
+
+    def __init__(self, scales: dict[str, bqplot.Scale], **style: Any) -> None:
+        self.mark = bqplot.Lines(scales=scales, x=[], y=[], **style)
+        self._shown: tuple[list[Points], list[str], list[str]] = ([], [], [])
+
+    def show(self, curves: list[Points], lines: list[str], fills: list[str]) -> None:
+        """Show ``curves`` of any lengths in pixels, in these colours; shorter ones are filled up with gaps."""
+        if self._shown == (curves, lines, fills):
+            return
+        self._shown = (curves, lines, fills)
+        longest = max(map(len, curves), default=0)
+        filled: NDArray[np.float64] = np.full((len(curves), longest, 2), np.nan)
+        for number, curve in enumerate(curves):
+            filled[number, : len(curve)] = curve
+        with self.mark.hold_sync():
+            self.mark.x, self.mark.y = filled[:, :, 0], filled[:, :, 1]
+            self.mark.colors = lines or ["transparent"]
+            self.mark.fill_colors = fills or ["transparent"]
+
+
+class _Labels:
+    """A Label mark."""
+
+    def __init__(self, scales: dict[str, bqplot.Scale], **style: Any) -> None:
+        font = {"font_weight": "normal", "font_unit": "px"}
+        self.mark = bqplot.Label(scales=scales, x=[], y=[], text=[], colors=[LIVE.role("ink")], **font, **style)
+
+    def show(self, words: list[Words]) -> None:
+        """Show words, each with its place."""
+        with self.mark.hold_sync():
+            self.mark.x = np.array([x for x, _, _ in words], dtype=float)
+            self.mark.y = np.array([y for _, y, _ in words], dtype=float)
+            self.mark.text = np.array([text for _, _, text in words], dtype=str)
 
 
 @dataclass
-class _Outlines:
-    """Closed shapes of one line style: their corners and colours."""
+class _Drawing:
+    """What a refresh draws: for each layer its curves and colours, for each kind of words the words."""
 
-    corners: list[Points] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    fills: list[str] = field(default_factory=list)
+    window: Window
+    lane: int
+    curves: dict[str, tuple[list[Points], list[str], list[str]]] = field(default_factory=dict)
+    words: dict[str, list[Words]] = field(default_factory=dict)
 
-    def add(self, left: float, right: float, top: float, bottom: float, line: str, fill: str) -> None:
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Instructions and lanes of a place in pixels; the first lane begins below the head."""
+        return self.window.start + x * self.window.per_pixel, (y - HEAD) / self.lane
+
+    def lines(self, layer: str, segments: Sequence[Segment], color: str) -> None:
+        """Add segments as one curve."""
+        if segments:
+            points = [
+                point for x1, y1, x2, y2 in segments for point in (self.point(x1, y1), self.point(x2, y2), _BREAK)
+            ]
+            self._add(layer, points, color, "transparent")
+
+    def box(self, layer: str, x: float, y: float, width: float, height: float, line: str, fill: str) -> None:
         """Add a rectangle."""
-        self.corners.append([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)])
-        self.lines.append(line)
-        self.fills.append(fill)
+        right, bottom = x + width, y + height
+        corners = [(x, y), (right, y), (right, bottom), (x, bottom), (x, y)]
+        self._add(layer, [self.point(*corner) for corner in corners], line, fill)
+
+    def write(self, kind: str, x: float, y: float, words: str) -> None:
+        """Add words at a place."""
+        self.words.setdefault(kind, []).append((*self.point(x, y), words))
+
+    def _add(self, layer: str, points: Points, line: str, fill: str) -> None:
+        curves, lines, fills = self.curves.setdefault(layer, ([], [], []))
+        curves.append(points)
+        lines.append(line)
+        fills.append(fill)
 
 
-class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """Lanes of CPUs over virtual time: owner by hue and hatch, state by height and outline, the plan as a bar below."""
+class Chart:
+    """The figure, and what a mouse does in it.
+
+    Attributes:
+        figure: the widget.
+        time: the scale of virtual time; :class:`bqplot.PanZoom` moves it.
+        brush: chooses a stretch of time.
+    """
 
     def __init__(self) -> None:
-        self._time = bqplot.LinearScale(min=0, max=1)
+        self.time = bqplot.LinearScale(min=0, max=1)
         self._lane = bqplot.LinearScale(min=0, max=1, reverse=True)
-        scales = {"x": self._time, "y": self._lane}
-        shape = {"scales": scales, "x": [], "y": []}
-        self._waiting = bqplot.Lines(**shape, line_style="dashed", stroke_width=1.2, fill="inside")
-        self._boxes = bqplot.Lines(**shape, stroke_width=1.2, fill="inside")
-        self._strokes = bqplot.Lines(**shape, stroke_width=1)
-        self._plans = bqplot.Lines(**shape, stroke_width=3)
-        self._alerts = bqplot.Lines(**shape, stroke_width=2.5, fill="none")
-        words = {"text": [], "default_size": 12, "font_weight": "normal", "font_unit": "px"}
-        self._words = bqplot.Label(**shape, **words, x_offset=8, align="start")
-        # A Scatter would draw these triangles too, but it makes bqplot shrink the lanes by its size.
-        self._arrivals = bqplot.Label(**shape, **words, align="middle")
-        small = {**words, "default_size": 11}
-        self._right_words = bqplot.Label(**shape, **small, x_offset=8, align="start")
-        self._left_words = bqplot.Label(**shape, **small, x_offset=-8, align="end")
+        scales = {"x": self.time, "y": self._lane}
+        self._layers = {
+            "plans": _Paths(scales, stroke_width=3),
+            "later": _Paths(scales, line_style="dotted", stroke_width=1.2, fill="none"),
+            "waiting": _Paths(scales, line_style="dashed", stroke_width=1.2, fill="inside"),
+            "boxes": _Paths(scales, stroke_width=1.2, fill="inside"),
+            "strokes": _Paths(scales, stroke_width=1),
+            "frames": _Paths(scales, stroke_width=2.5, fill="none"),
+            "moment": _Paths(scales, stroke_width=1.5, fill="inside"),
+        }
+        self._words = {
+            "owners": _Labels(scales, default_size=12, align="start"),
+            "inits": _Labels(scales, default_size=11, align="middle"),
+            "sipis": _Labels(scales, default_size=12, align="middle"),
+            "arrivals": _Labels(scales, default_size=11, align="start"),
+            "head": _Labels(scales, default_size=11, align="end"),
+        }
         self._axis = bqplot.Axis(
-            scale=self._time,
+            scale=self.time,
             label="virtual time, instructions",
             label_offset="32px",
             grid_lines="none",
@@ -74,201 +147,105 @@ class OwnershipChart(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
             tick_style={"font-size": "11px", "fill": LIVE.role("muted")},
             tick_format=",d",
         )
-        strokes = [self._waiting, self._boxes, self._strokes, self._plans, self._alerts]
-        self._figure = bqplot.Figure(
-            marks=[*strokes, self._words, self._arrivals, self._right_words, self._left_words],
+        self.brush = bqplot.interacts.BrushIntervalSelector(scale=self.time, color=LIVE.role("focus"))
+        self._mouse = bqplot.PanZoom(scales={"x": [self.time]})
+        self.figure = bqplot.Figure(
+            marks=[*(layer.mark for layer in self._layers.values()), *(words.mark for words in self._words.values())],
             axes=[self._axis],
-            scale_x=self._time,
+            scale_x=self.time,
             scale_y=self._lane,
             padding_x=0,
             padding_y=0,
-            fig_margin={"top": _TOP, "bottom": _BOTTOM, "left": 8, "right": 16},
+            fig_margin={"top": 0, "bottom": AXIS - GAP, "left": EDGE, "right": EDGE},
             background_style={"fill": LIVE.role("paper")},
             display_toolbar=False,
             animation_duration=0,
-            layout=ipywidgets.Layout(flex="1 1 0", min_width="160px", width="auto"),
+            interaction=self.brush,
+            layout=ipywidgets.Layout(flex="1 1 0", min_width="160px", width="auto", margin="0"),
         )
-        self._names = ipywidgets.HTML(layout=ipywidgets.Layout(flex="0 0 84px"))
-        self._now = ipywidgets.HTML(layout=ipywidgets.Layout(flex="0 0 112px"))
-        self._legend = ipywidgets.HTML()
-        lanes_beside = ipywidgets.HBox([self._names, self._figure, self._now])
-        super().__init__([lanes_beside, self._legend])
 
-    def draw(self, recording: Recording) -> None:
-        """Show ``recording``."""
-        shown = lanes(recording)
-        end = max(recording.time, 1)
-        self._figure.layout.height = f"{LANE * len(shown) + _TOP + _BOTTOM}px"
-        self._time.max = end
-        # So that a lane is as high as the words beside it.
-        self._lane.min, self._lane.max = _INSET / LANE, len(shown) - _INSET / LANE
-        self._axis.tick_values = np.array(ticks(end, 5))
-        with (
-            self._waiting.hold_sync(),
-            self._boxes.hold_sync(),
-            self._strokes.hold_sync(),
-            self._plans.hold_sync(),
-            self._alerts.hold_sync(),
-        ):
-            self._draw_boxes(shown, end)
-        self._draw_words(shown, end)
-        self._draw_arrivals(shown, end)
-        self._names.value = _column([_name(recording, lane) for lane in shown])
-        self._now.value = _column([_standing(lane) for lane in shown])
-        self._legend.value = _key(recording)
+    @property
+    def zooms(self) -> bool:
+        """Whether the mouse moves and zooms; else it chooses a stretch of time."""
+        return self.figure.interaction is self._mouse
 
-    def _draw_boxes(self, shown: list[Lane], end: int) -> None:
-        solid, waiting, alerts = _Outlines(), _Outlines(), _Outlines()
-        strokes: list[Points] = []
-        stroke_colors: list[str] = []
-        plans: list[Points] = []
-        plan_colors: list[str] = []
-        for number, lane in enumerate(shown):
-            for box in lane.boxes:
-                left, right, top, bottom = _place(box, number, end)
-                line, fill = LIVE.line(box.owner), LIVE.role("paper")
-                if box.state == "running":
-                    fill = LIVE.fill(box.owner) if box.owner else LIVE.role("rule")
-                outlines = waiting if box.state == "wait-for-SIPI" else solid
-                outlines.add(left, right, top, bottom, line, fill)
-                begin = left + _room(_words(box, bottom - top), right - left, end)
-                if lines := _lines(box, begin, right, top, bottom, end):
-                    strokes.append(lines)
-                    stroke_colors.append(line)
-                if box.planned:
-                    under = number + (BAND_TOP + BAND + 4) / LANE
-                    plans.append([(left, under), (right, under)])
-                    plan_colors.append(LIVE.line(box.planned))
-            for start, stop in broken_plans(lane):
-                top = number + (BAND_TOP - 3) / LANE
-                alerts.add(start, stop, top, top + (BAND + 11) / LANE, LIVE.role("alert"), "transparent")
-        for mark, outlines in ((self._boxes, solid), (self._waiting, waiting), (self._alerts, alerts)):
-            _set_lines(mark, outlines.corners, outlines.lines)
-            mark.fill_colors = outlines.fills or ["transparent"]
-        _set_lines(self._strokes, strokes, stroke_colors)
-        _set_lines(self._plans, plans, plan_colors)
+    @zooms.setter
+    def zooms(self, zooms: bool) -> None:
+        self.figure.interaction = self._mouse if zooms else self.brush
 
-    def _draw_words(self, shown: list[Lane], end: int) -> None:
-        """The owner or the state in boxes that have room for it."""
-        found: list[tuple[float, float, str]] = []
-        for number, lane in enumerate(shown):
-            for box in lane.boxes:
-                left, right, top, bottom = _place(box, number, end)
-                words = _words(box, bottom - top)
-                if _room(words, right - left, end):
-                    found.append((left, (top + bottom) / 2, words))
-        _set_words(self._words, found)
-
-    def _draw_arrivals(self, shown: list[Lane], end: int) -> None:
-        heights = [
-            (one.time, number + (BAND_TOP - 5) / LANE) for number, lane in enumerate(shown) for one in lane.arrivals
-        ]
-        _set_words(self._arrivals, [(time, height, "\u25bc") for time, height in heights])
-        beside = [(number, *one) for number, lane in enumerate(shown) for one in _beside(lane, end)]
-        for mark, side in ((self._right_words, "right"), (self._left_words, "left")):
-            found = [(time, number + (BAND_TOP - 8) / LANE, words) for number, time, words, on in beside if on == side]
-            _set_words(mark, found)
+    def draw(self, view: View, lanes: Sequence[Lane], window: Window) -> None:
+        """Show ``lanes``; the figure is about as wide as the window says."""
+        size = measures(lanes, view.film)
+        drawing = _Drawing(window, size.lane)
+        for number, lane in enumerate(lanes):
+            _draw_lane(drawing, view, lane, size, HEAD + number * size.lane + size.top)
+        _draw_moment(drawing, view, HEAD + len(lanes) * size.lane + GAP)
+        height = f"{HEAD + size.lane * len(lanes) + AXIS}px"
+        if self.figure.layout.height != height:
+            self.figure.layout.height = height
+        with self.time.hold_sync():
+            self.time.min, self.time.max = float(window.start), float(window.end)
+        inset = _INSET / size.lane
+        with self._lane.hold_sync():
+            self._lane.min, self._lane.max = inset - HEAD / size.lane, len(lanes) + GAP / size.lane - inset
+        times = [time for time in marked(window) if _fits(time, window)]
+        if list(self._axis.tick_values if self._axis.tick_values is not None else []) != times:
+            self._axis.tick_values = np.array(times)
+        for name, layer in self._layers.items():
+            layer.show(*drawing.curves.get(name, ([], [], [])))
+        for name, labels in self._words.items():
+            labels.show(drawing.words.get(name, []))
 
 
-def _beside(lane: Lane, end: int) -> Iterator[tuple[float, str, str]]:
-    """Time, words and side of what is written beside a lane's arrivals; where neither side has room, the key does."""
-    free = 0.0
-    for number, arrival in enumerate(lane.arrivals):
-        room = (width_of(arrival.words, 11) + 12) / _NARROWEST * end
-        after = lane.arrivals[number + 1].time if number + 1 < len(lane.arrivals) else end
-        if arrival.time + room <= after:
-            yield arrival.time, arrival.words, "right"
-            free = arrival.time + room
-        elif arrival.time - room >= free:
-            yield arrival.time, arrival.words, "left"
-            free = arrival.time
+def _fits(time: int, window: Window) -> bool:
+    """Whether the number of a tick has room between the figure's edges."""
+    half = width_of(f"{time:,}", 11) / 2
+    return half - EDGE <= window.x(time) <= window.width + EDGE - half
 
 
-def _place(box: Span, number: int, end: int) -> tuple[float, float, float, float]:
-    """Left, right (instructions), top and bottom (lanes) of a box in lane ``number``."""
-    assert box.end is not None
-    height = BAND * HEIGHTS.get(box.mode, 1) if box.state == "running" else BAND
-    bottom = number + (BAND_TOP + BAND) / LANE
-    # A stretch too short to be seen is drawn about 4 pixels wide; the text tells how long it was.
-    right = min(max(box.end.time, box.start.time + 4 * end / _WIDTH), max(end, box.end.time))
-    return box.start.time, right, bottom - height / LANE, bottom
+def _draw_lane(drawing: _Drawing, view: View, lane: Lane, size: Measures, y: int) -> None:
+    window = drawing.window
+    for start, end, planned in lane.plans():
+        bar = y + size.band + 4
+        drawing.lines("plans", [(window.x(start), bar, window.x(end), bar)], LIVE.line(planned))
+    for box in lane.later:
+        form = form_of(box, window, y, size.band, LIVE)
+        drawing.box("later", form.x, form.y, form.width, form.height, form.line, "transparent")
+    for box in lane.past:
+        form = form_of(box, window, y, size.band, LIVE)
+        layer = "waiting" if form.dashed else "boxes"
+        drawing.box(layer, form.x, form.y, form.width, form.height, form.line, form.ground)
+        drawing.lines("strokes", form.strokes, form.line)
+        if form.words:
+            drawing.write("owners", form.x + 8, form.y + form.height / 2, form.words)
+    for start, end in lane.broken_plans():
+        wide = (end - start) / window.per_pixel + 6
+        drawing.box("frames", window.x(start) - 3, y - 3, wide, size.band + 11, LIVE.role("alert"), "transparent")
+    for one, x, words, begin in arrival_words(lane.arrivals, window, view.time):
+        _draw_arrival(drawing, one, x, y)
+        if words and size is WIDE:
+            drawing.write("arrivals", begin, y - 8, words)
+    if place := selected_place(view, lane, window):
+        drawing.box("frames", place[0], y - 3, place[1], size.band + 6, LIVE.role("focus"), "transparent")
 
 
-def _lines(box: Span, left: float, right: float, top: float, bottom: float, end: int) -> Points:
-    """Hatch, middle line or cross of a box from ``left`` on, as one line with gaps: words stand before it."""
-    middle = (top + bottom) / 2
-    segments: list[Segment] = []
-    if box.state == "halted":
-        segments = [(left, middle, right, middle)]
-    elif box.state == "shut down":
-        segments = [(left, top, right, bottom), (left, bottom, right, top)]
-    elif box.state == "running":
-        across, down = _WIDTH / end, LANE
-        pixels = hatch(look_of(box.owner).hatch, 0, 0, (right - left) * across, (bottom - top) * down)
-        segments = [
-            (left + x1 / across, top + y1 / down, left + x2 / across, top + y2 / down) for x1, y1, x2, y2 in pixels
-        ]
-    gap = (float("nan"), float("nan"))
-    return [point for x1, y1, x2, y2 in segments for point in ((x1, y1), (x2, y2), gap)]
+def _draw_arrival(drawing: _Drawing, one: Arrival, x: float, y: float) -> None:
+    if one.is_init:
+        drawing.lines("moment", [(x - 4.5, y - 10.5, x + 4.5, y - 10.5)], LIVE.role("ink"))
+    drawing.write("inits" if one.is_init else "sipis", x, y - 5.5, "\u25bd" if one.is_init else "\u25bc")
 
 
-def _words(box: Span, height: float) -> str:
-    """What is written in a box of some height (in lanes), if there is room for it."""
-    if box.state != "running":
-        return f"{box.owner}, {box.state}" if box.owner else box.state
-    return (box.owner or state_of(box)) if height * LANE >= 14 else ""
-
-
-def _room(words: str, width: float, end: int) -> float:
-    """How much of a box of some width is kept for ``words``, in instructions; 0 where they do not fit."""
-    room = (width_of(words) + 16) / _NARROWEST * end
-    return room if words and room <= width else 0
-
-
-def _set_lines(mark: bqplot.Lines, curves: list[Points], colors: list[str]) -> None:
-    """Give a Lines mark ``curves`` of any lengths: shorter ones are filled up with gaps."""
-    longest = max(map(len, curves), default=0)
-    filled: NDArray[np.float64] = np.full((len(curves), longest, 2), np.nan)
-    for number, curve in enumerate(curves):
-        filled[number, : len(curve)] = curve
-    mark.x, mark.y = filled[:, :, 0], filled[:, :, 1]
-    mark.colors = colors or ["transparent"]
-
-
-def _set_words(mark: bqplot.Label, places: list[tuple[float, float, str]]) -> None:
-    with mark.hold_sync():
-        mark.x = np.array([x for x, _, _ in places], dtype=float)
-        mark.y = np.array([y for _, y, _ in places], dtype=float)
-        mark.text = np.array([words for _, _, words in places], dtype=str)
-        mark.colors = [LIVE.role("ink")]
-
-
-def _column(cells: list[str]) -> str:
-    """Cells beside the chart, each as high as a lane."""
-    style = f"height: {LANE - BAND_TOP + 4}px; padding-top: {BAND_TOP - 4}px"
-    return (
-        f'<div style="padding-top: {_TOP}px">'
-        + "".join(f'<div style="{style}">{cell}</div>' for cell in cells)
-        + "</div>"
-    )
-
-
-def _name(recording: Recording, lane: Lane) -> str:
-    below = f"{len(lane.cpus)} alike" if len(lane.cpus) > 1 else f"APIC {recording.apic_ids[lane.cpus[0]]}"
-    return f"<b>{lane.name}</b><small>{below}</small>"
-
-
-def _standing(lane: Lane) -> str:
-    now = lane.now
-    swatch = element("svg", hatched_box(1, 1, 10, 10, now.owner, LIVE, dashed=now.owner is None), width=12, height=12)
-    words = standing(now)
-    style = ' class="mklab-trouble"' if now.against_plan else ""
-    return f"<b>{swatch} {escape(now.owner or 'nobody')}</b><small{style}>{escape(words)}</small>"
-
-
-def _key(recording: Recording) -> str:
-    entries = (
-        f"<span>{element('svg', swatch, width=24, height=14, aria_hidden='true')} {escape(words)}</span>"
-        for words, swatch in legend(recording, LIVE)
-    )
-    return f'<div class="mklab-key">{"".join(entries)}</div>'
+def _draw_moment(drawing: _Drawing, view: View, bottom: float) -> None:
+    """The marker of the shown moment, what is right of it in words, and the chosen stretch on the axis."""
+    window, ink, focus = drawing.window, LIVE.role("ink"), LIVE.role("focus")
+    if window.start <= view.time <= window.end:
+        x = window.x(view.time)
+        drawing.lines("moment", [(x, 5, x, bottom)], ink)
+        drawing.box("moment", x - 3, 2, 6, 6, ink, ink)
+        if view.time < view.film.recording.time and window.width - x > 110:
+            drawing.write("head", window.width, 6, "recorded, later")
+    if view.span:
+        start, end = (window.x(min(max(time, window.start), window.end)) for time in view.span)
+        base = bottom - 3
+        ends: list[Segment] = [(at, bottom - 10, at, bottom) for at in (start, end)]
+        drawing.lines("frames", [(start, base, end, base), *ends], focus)

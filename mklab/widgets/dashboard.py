@@ -1,157 +1,125 @@
-"""The dashboard: who owns each CPU, what became of each message, and buttons to go on."""
+"""The dashboard: the pictures of one run, steered together."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
-from importlib import resources
-from typing import Any, Protocol
+from typing import Any
 
 import ipywidgets
 
-from mklab.recording import Recording
-from mklab.widgets import bands, messages, ownership, sequence
-from mklab.widgets.chart import OwnershipChart
-from mklab.widgets.palette import LIGHT, style_sheet
-from mklab.widgets.svg import document, element
+from mklab.widgets import picture
+from mklab.widgets.canvas import Canvas
+from mklab.widgets.controls import Controls
+from mklab.widgets.export import save
+from mklab.widgets.palette import LIGHT
+from mklab.widgets.panel import Panel, style
+from mklab.widgets.parts import DEFAULT, PARTS, parts_named
+from mklab.widgets.stage import Stage
+from mklab.widgets.still import Lasting
+from mklab.widgets.svg import stacked
+from mklab.widgets.view import View
 
-__all__ = ["Dashboard", "Driver", "svg", "twin"]
+__all__ = ["TITLE", "Dashboard", "svg"]
 
-TITLE = "Who owns what, and what is moving?"
-
-_CSS = resources.files(__package__) / "dashboard.css"
-_REDRAWS_PER_SECOND = 15
-
-
-class Driver(Protocol):
-    """What a dashboard steers: anything that makes a recording grow."""
-
-    @property
-    def recording(self) -> Recording:
-        """What has happened so far."""
-
-    def step(self) -> None:
-        """Go on until something has happened."""
-
-    def run(self) -> None:
-        """Go on to the end."""
-
-    def reset(self) -> None:
-        """Start again; :attr:`recording` is then another one."""
+TITLE = "Who owns what, what is moving, and why?"
+_STILL = 960
+"""Width of the picture on static pages, in pixels."""
 
 
-class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """Pictures of ``driver.recording``, with buttons for the driver's methods.
+class Dashboard(Lasting):
+    """Pictures of what ``driver`` has recorded, with controls for the driver.
 
     What goes wrong in the driver is said in the status line; the dashboard goes on.
 
     Args:
-        driver: what to show and steer.
+        driver: what to show and steer: a driver, the stage of one, or anything that has one as ``driver``.
+        parts: which pictures to show at first, by their names (see :data:`mklab.widgets.parts.PARTS`); the others can
+            be switched on.
+        export: makes a file of what the stage shows, and says where it is; by default one HTML page.
 
     Attributes:
-        driver: as given.
-        reset, step, run: the buttons.
-        text: the button that shows the pictures' text twin.
+        stage: what the parts share.
+        controls: the controls.
+        panels: the pictures that were shown so far, by name.
+        shown: the names of those that are shown, in order.
+
+    Raises:
+        ValueError: there is no part of that name.
     """
 
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
-        self._drawn_at = 0.0
-        self.reset = self._button("Reset", "Start again from power-on", lambda: self.driver.reset())
-        self.step = self._button("Step", "Go on until something has happened", lambda: self.driver.step())
-        self.run = self._button("Run", "Go on to the end", lambda: self.driver.run())
-        self.text = ipywidgets.ToggleButton(description="Text twin", tooltip="The same pictures in words")
-        self.text.observe(lambda _change: self._show_text(), "value")
-        self._status = ipywidgets.HTML()
-        self._owners = ipywidgets.HTML()
-        self._chart = OwnershipChart()
-        self._messages = ipywidgets.HTML()
-        self._text = ipywidgets.HTML()
-        style = ipywidgets.HTML(f"<style>{style_sheet('.mklab')}\n{_CSS.read_text()}</style>")
-        style.layout.display = "none"
-        buttons = ipywidgets.HBox([self.reset, self.step, self.run, self.text])
-        buttons.add_class("mklab-buttons")
-        title = ipywidgets.HTML(f"<h2>{TITLE}</h2>")
-        parts = [style, title, buttons, self._status, self._owners, self._chart, self._messages, self._text]
-        super().__init__(parts)
+    def __init__(
+        self, driver: Any, parts: Sequence[str] = DEFAULT, export: Callable[[Stage], str] | None = save
+    ) -> None:
+        self.stage = Stage.of(driver)
+        self.shown = parts_named(parts)
+        self.panels: dict[str, Panel] = {}
+        self.controls = Controls(self.stage, export, TITLE)
+        self._chooser = Canvas(self._act)
+        self._columns = {place: ipywidgets.Box() for place in ("top", "left", "right", "bottom")}
+        for place, column in self._columns.items():
+            column.add_class(f"mk-{place}")
+        grid = ipywidgets.Box(list(self._columns.values()))
+        grid.add_class("mk-parts")
+        super().__init__([style(), self.controls, self._chooser, grid], self._svg, self._words, TITLE)
         self.add_class("mklab")
-        self._draw()
-        self._say("Stopped")
+        self.add_class("mk-dashboard")
+        self.stage.add(self)
+        self._arrange()
 
-    def _button(self, name: str, hint: str, act: Callable[[], None]) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=name, tooltip=hint)
-        button.on_click(lambda _button: self._steer(name, act))
-        return button
+    @property
+    def visible(self) -> bool:
+        """Whether somebody can see it: its parts know."""
+        return False
 
-    def _steer(self, name: str, act: Callable[[], None]) -> None:
-        """Let the driver act, show what came of it, and say so."""
-        buttons = (self.reset, self.step, self.run)
-        for button in buttons:
-            button.disabled = True
-        self._say(f"{name} ...")
-        said, trouble = "Stopped", False
-        try:
-            act()
-        except KeyboardInterrupt:
-            said = "Interrupted by you; Step or Run goes on from here. Stopped"
-        except Exception as error:  # whatever it is, it belongs in the status line: the dashboard must go on
-            said, trouble = f"{name} failed: {error} ({type(error).__name__}). Stopped", True
-        finally:
-            for button in buttons:
-                button.disabled = False
-        self._draw()
-        self._say(said, trouble=trouble)
+    def redraw(self) -> None:
+        """Its parts are drawn by themselves."""
+        self.changed()
 
-    def _say(self, words: str, *, trouble: bool = False) -> None:
-        recording = self.driver.recording
-        where = f"after {recording.count:,} events, t = {recording.time:,} instructions."
-        style = "mklab-status mklab-trouble" if trouble else "mklab-status"
-        self._status.value = f'<div role="status" class="{style}">{escape(words)} {where}</div>'
+    def choose(self, parts: Sequence[str]) -> None:
+        """Show these parts.
 
-    def _draw(self) -> None:
-        """Draw everything again, but not sooner than the browser can follow."""
-        pause = self._drawn_at + 1 / _REDRAWS_PER_SECOND - time.monotonic()
-        if pause > 0:
-            time.sleep(pause)
-        self._drawn_at = time.monotonic()
-        recording = self.driver.recording
-        self._owners.value = _heading(ownership.QUESTION, ownership.answer(recording))
-        self._chart.draw(recording)
-        heading = _heading(messages.QUESTION, messages.answer(recording))
-        self._messages.value = heading + sequence.html(recording)
-        self._show_text()
+        Raises:
+            ValueError: there is no part of that name.
+        """
+        self.shown = parts_named(parts)
+        self._arrange()
 
-    def _show_text(self) -> None:
-        words = f"<pre>{escape(twin(self.driver.recording))}</pre>"
-        self._text.value = words if self.text.value else ""
+    def _act(self, said: dict[str, Any]) -> None:
+        """A part was switched on or off."""
+        name = str(said.get("value"))
+        if name in PARTS:
+            self.choose([one for one in PARTS if (one in self.shown) != (one == name)])
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """The widget, and for static pages and readers of text the same as SVG and as words."""
-        bundle = super()._repr_mimebundle_(**options) or {}
-        return {**bundle, "image/svg+xml": svg(self.driver.recording), "text/plain": twin(self.driver.recording)}
+    def _arrange(self) -> None:
+        for name in self.shown:
+            if name not in self.panels:
+                self.panels[name] = PARTS[name].panel(self.stage)
+                # On a narrow page the order is that of the parts; on a wide one each column has its own.
+                self.panels[name].layout.order = str(list(PARTS).index(name))
+        for place, column in self._columns.items():
+            column.children = [self.panels[name] for name in self.shown if PARTS[name].place == place]
+        toggles = "".join(
+            f'<button type="button" data-act="part" data-value="{name}" data-key="part-{name}" '
+            f'aria-pressed="{str(name in self.shown).lower()}">{escape(part.title)}</button>'
+            for name, part in PARTS.items()
+        )
+        self._chooser.markup = (
+            f'<div class="mk-buttons mk-chooser" role="group" aria-label="Pictures that are shown">{toggles}</div>'
+        )
+        self.redraw()
+
+    def _svg(self) -> str:
+        return svg(self.stage.view, self.shown)
+
+    def _words(self) -> str:
+        return "\n\n".join(picture.twin(PARTS[name].picture, self.stage.view) for name in self.shown)
 
 
-def svg(recording: Recording) -> str:
-    """Both pictures below each other, on their own paper."""
-    drawn = [bands.svg(recording), sequence.svg(recording)]
-    sizes = [_size(picture) for picture in drawn]
-    content, y = "", 0
-    for picture, (_, height) in zip(drawn, sizes, strict=True):
-        content += element("g", picture, transform=f"translate(0 {y})")
-        y += height
-    words = f"{ownership.answer(recording)} {messages.answer(recording)}"
-    return document(TITLE, words, max(width for width, _ in sizes), y, LIGHT, content)
+def svg(view: View, parts: Sequence[str] = DEFAULT) -> str:
+    """The pictures of ``view`` below each other, on their own paper.
 
-
-def _size(picture: str) -> tuple[int, int]:
-    """Width and height of an SVG of ours, from its ``viewBox``."""
-    _, _, width, height = picture.split('viewBox="', 1)[1].split('"', 1)[0].split()
-    return int(width), int(height)
-
-
-def twin(recording: Recording) -> str:
-    """Both pictures in words."""
-    return f"{ownership.twin(recording)}\n\n{messages.twin(recording)}"
-
-
-def _heading(question: str, answer: str) -> str:
-    return f"<h3>{escape(question)}</h3><p>{escape(answer)}</p>"
+    Raises:
+        ValueError: there is no part of that name.
+    """
+    pictures = [PARTS[name].picture for name in parts_named(parts)]
+    words = " ".join(one.answer(view) for one in pictures)
+    return stacked(TITLE, words, [picture.svg(one, view, width=_STILL) for one in pictures], LIGHT)

@@ -7,7 +7,7 @@ paper. :data:`LIVE` gives CSS variables, for pictures inside JupyterLab; :func:`
 import re
 from dataclasses import dataclass
 
-__all__ = ["DARK", "LIGHT", "LIVE", "LOOKS", "ROLES", "Look", "Palette", "look_of", "style_sheet"]
+__all__ = ["DARK", "LIGHT", "LIVE", "LOOKS", "ROLES", "Look", "Palette", "code_of", "look_of", "style_sheet"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,14 @@ def look_of(owner: str | None) -> Look:
         return LOOKS[0]
     number = re.search(r"\d+$", owner)
     return LOOKS[1 + (int(number.group()) - 1) % _KERNELS if number else 1]
+
+
+def code_of(owner: str | None) -> str:
+    """What stands for ``owner`` where there is room for a letter: ``H``, the kernel's number, or ``-``."""
+    if owner is None:
+        return "-"
+    number = re.search(r"\d+$", owner)
+    return number.group() if number else owner[0].upper()
 
 
 @dataclass(frozen=True)

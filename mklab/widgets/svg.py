@@ -1,10 +1,24 @@
 """Pieces of SVG: elements, text that wraps, hatches, and the crosses and boxes that pictures share."""
 
+import re
 from html import escape
 
 from mklab.widgets.palette import Palette, look_of
 
-__all__ = ["CODE", "UI", "Segment", "document", "element", "hatch", "hatched_box", "path", "text", "width_of", "wrap"]
+__all__ = [
+    "CODE",
+    "UI",
+    "Segment",
+    "document",
+    "element",
+    "hatch",
+    "hatched_box",
+    "path",
+    "stacked",
+    "text",
+    "width_of",
+    "wrap",
+]
 
 UI = "var(--jp-ui-font-family, system-ui, 'Noto Sans', sans-serif)"
 CODE = "var(--jp-code-font-family, 'DejaVu Sans Mono', monospace)"
@@ -38,10 +52,13 @@ def path(segments: list[Segment], color: str, width: float = 1.2, **more: object
 
 
 def document(title: str, description: str, width: int, height: int, palette: Palette, content: str) -> str:
-    """A whole picture on its own paper: its title and description are what a screen reader says of it."""
+    """A whole picture on its own paper: its title and description are what a screen reader says of it.
+
+    Fonts are named without variables there, which only pages know.
+    """
     paper = element("rect", width=width, height=height, fill=palette.role("paper"))
     words = element("title", escape(title)) + element("desc", escape(description))
-    return element(
+    whole = element(
         "svg",
         words + paper + content,
         xmlns="http://www.w3.org/2000/svg",
@@ -51,11 +68,38 @@ def document(title: str, description: str, width: int, height: int, palette: Pal
         role="img",
         font_family=UI,
     )
+    return re.sub(r"var\([\w-]+-font-family, ([^)]*)\)", r"\1", whole)
+
+
+def stacked(title: str, description: str, documents: list[str], palette: Palette) -> str:
+    """Whole pictures of ours below each other, as one."""
+    content, width, y = "", 0, 0
+    for one in documents:
+        _, _, wide, high = map(int, one.split('viewBox="', 1)[1].split('"', 1)[0].split())
+        content += element("g", one, transform=f"translate(0 {y})")
+        width, y = max(width, wide), y + high
+    return document(title, description, width, y, palette, content)
+
+
+_WIDTHS = {
+    "ijlIJ'": 0.3,
+    " .,": 0.32,
+    "/:;|\\": 0.34,
+    "-()[]ft!r": 0.4,
+    '"*_`?sz': 0.54,
+    "ckvxyLF": 0.6,
+    "mMW@%": 0.99,
+    "w#+<=>^~": 0.84,
+    "ABCDGHKNOQRUVXYTPES&": 0.74,
+}
+"""Characters that are narrower or wider than most, in parts of the font's size: those of DejaVu Sans, a wide font."""
+_WIDTH = {character: width for characters, width in _WIDTHS.items() for character in characters}
+_USUAL = 0.64
 
 
 def width_of(words: str, size: int = 12) -> float:
     """About how wide ``words`` are in a sans-serif font, in pixels; rather too much than too little."""
-    return len(words) * size * 0.56
+    return size * sum(_WIDTH.get(character, _USUAL) for character in words)
 
 
 def wrap(words: str, width: float, size: int = 12) -> list[str]:

@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
-__all__ = ["listed"]
+__all__ = ["NOTHING_YET", "NOT_LOOKED_AT", "listed"]
+
+NOTHING_YET = "Nothing recorded yet. Press Step (S), or run the cell above."
+"""What every picture says before anything has happened."""
+NOT_LOOKED_AT = "Nobody looked at the machine up to this moment: registers and memory are not recorded."
+"""What a picture of registers or memory says of a film, or a part of it, that holds events only."""
 
 
 def listed(numbers: Sequence[int], prefix: str = "") -> str:

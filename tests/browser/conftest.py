@@ -75,7 +75,8 @@ class Lab:
         page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
         page.wait_for_function(
             """() => [...window.jupyterapp.shell.currentWidget.content.widgets].every(
-                cell => cell.model.type !== 'code' || cell.model.executionCount !== null)""",
+                cell => cell.model.type !== 'code' || cell.model.executionCount !== null)
+                || document.querySelector(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")""",
             timeout=120_000,
         )
         errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
@@ -188,3 +189,51 @@ def screenshot(tmp_path: Path) -> Callable[[Page, str], Path]:
         return path
 
     return save
+
+
+_UNREADABLE = """() => {
+    const found = [];
+    const shown = (node) => {
+        const box = node.getBoundingClientRect();
+        return box.width && box.height && getComputedStyle(node).visibility !== 'hidden';
+    };
+    const own = (node) => [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim());
+    const nodes = [...document.querySelectorAll('.mklab *')].filter(node =>
+        own(node) && shown(node) && !['STYLE', 'TITLE', 'DESC', 'OPTION'].includes(node.tagName.toUpperCase()));
+    for (const node of nodes) {
+        const size = parseFloat(getComputedStyle(node).fontSize);
+        if (size < 10.99) found.push(`${size} px: ${node.textContent.trim()}`);
+        if (!node.closest('svg') && node.clientWidth && node.scrollWidth > node.clientWidth + 1
+            && !['auto', 'scroll'].includes(getComputedStyle(node).overflowX))
+            found.push(`cut: ${node.textContent.trim()}`);
+    }
+    for (const svg of document.querySelectorAll('.mklab svg')) {
+        if (svg.parentElement.closest('svg') || !shown(svg)) continue;
+        const paper = svg.getBoundingClientRect();
+        const texts = [...svg.querySelectorAll('text')].filter(node => node.textContent.trim() && shown(node));
+        const boxes = texts.map(node => node.getBoundingClientRect());
+        boxes.forEach((one, at) => {
+            const words = texts[at].textContent.trim();
+            if (one.left < paper.left - 2 || one.right > paper.right + 2
+                || one.top < paper.top - 4 || one.bottom > paper.bottom + 6)
+                found.push(`beyond its picture: ${words}`);
+            for (let other = at + 1; other < boxes.length; other++) {
+                const across = Math.min(one.right, boxes[other].right) - Math.max(one.left, boxes[other].left);
+                const down = Math.min(one.bottom, boxes[other].bottom) - Math.max(one.top, boxes[other].top);
+                if (across > 2 && down > 5) found.push(`over each other: ${words} | ${texts[other].textContent.trim()}`);
+            }
+        });
+    }
+    return found;
+}"""
+
+
+@pytest.fixture
+def unreadable() -> Callable[[Page], list[str]]:
+    """What of a page's pictures cannot be read, as the browser has set it: text under 11 px, cut, or over other text."""
+
+    def look(page: Page) -> list[str]:
+        found: list[str] = page.evaluate(_UNREADABLE)
+        return found
+
+    return look

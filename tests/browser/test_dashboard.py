@@ -1,126 +1,199 @@
-"""The dashboard in JupyterLab, in a real browser, over a hand-made story."""
+"""The dashboard in JupyterLab, in a real browser, over a machine that runs and over a saved film."""
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-CELLS = [
-    """
-import json
-from mklab.recording import Recording
-from mklab.trace import Event
-from mklab.widgets import Dashboard
+from mklab.lab.scenario import Scenario
+from mklab.timeline.record import record
 
-
-class Story:
-    def __init__(self):
-        lines = open("story.jsonl").read().splitlines()
-        self.events = [Event.from_dict({**json.loads(line), "seq": seq}) for seq, line in enumerate(lines)]
-        self.reset()
-
-    def reset(self):
-        self.recording = Recording([0, 1, 2, 3])
-
-    def step(self):
-        count = self.recording.count
-        if count == len(self.events):
-            raise RuntimeError("the story is over")
-        self.recording.extend(self.events[count : count + 16])
-
-    def run(self):
-        self.recording.extend(self.events[self.recording.count :])
-
-
-dashboard = Dashboard(Story())
-""",
-    "dashboard",
-]
+LIVE = ["from mklab.lab.scenario import Scenario\nfrom mklab.widgets import Dashboard\nscenario = Scenario()"]
+MANY = ["from mklab.recording import Film\nfrom mklab.widgets import Dashboard, Player"]
 
 
 @pytest.fixture
-def shown(lab: Any, pages: Callable[..., Page], repository: Path) -> Callable[..., Page]:
-    """A function that opens a page of some width and theme with the dashboard on it."""
-    shutil.copy(repository / "tests" / "widgets" / "story.jsonl", lab.folder)
-    lab.save("story.ipynb", CELLS)
+def opened(lab: Any, pages: Callable[..., Page]) -> Callable[..., Page]:
+    """A function that runs cells on a page of some size and theme, and waits for the dashboard."""
 
-    def show(**options: Any) -> Page:
+    def show(cells: list[str], **options: Any) -> Page:
+        lab.save("dashboard.ipynb", cells)
         page = pages(**options)
-        lab.open(page, "story.ipynb")
+        lab.open(page, "dashboard.ipynb")
         lab.run_all(page)
-        expect(page.locator(".mklab .bqplot")).to_be_visible()
+        expect(page.locator(".mk-dashboard .mk-scrub")).to_be_visible()
         return page
 
     return show
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 800])
-def test_buttons_change_the_pictures(
-    shown: Callable[..., Page], screenshot: Callable[[Page, str], Path], width: int, theme: str
-) -> None:
-    page = shown(width=width, height=2000, theme=theme)
-    status = page.get_by_role("status").filter(has_text="events")
-    step = page.locator(".mklab").get_by_role("button", name="Step")
-    expect(page.get_by_text("Nothing recorded yet")).to_be_visible()
-    for _ in range(2):
-        step.click()
-    expect(status).to_contain_text("Stopped after 32 events")
-    expect(page.locator(".mklab-sequence tbody tr")).to_have_count(3)
-    expect(page.get_by_text("SIPI 0x96 to CPU 2").first).to_be_visible()
-    screenshot(page, f"dashboard-{width}-{theme}-step")
-    page.locator(".mklab").get_by_role("button", name="Run").click()
-    expect(page.get_by_text("m1 delivered; m3 merged; m2 overwritten; m4 lost.")).to_be_visible()
-    expect(page.get_by_text("shut down; planned: kernel 2")).to_be_visible()
-    screenshot(page, f"dashboard-{width}-{theme}-run")
-    page.locator(".mklab").get_by_role("button", name="Text twin").click()
-    expect(page.locator(".mklab pre")).to_contain_text("AGAINST THE PLAN: planned for kernel 2")
-    step.click()
-    expect(status).to_contain_text("Step failed: the story is over (RuntimeError)")
-    page.locator(".mklab").get_by_role("button", name="Reset").click()
-    expect(page.get_by_text("Nothing recorded yet").first).to_be_visible()
+@pytest.fixture(scope="module")
+def many(lab: Any) -> str:
+    """The name of a saved film of 64 CPUs and three kernels."""
+    scenario = Scenario(64, 3)
+    recorder = record(scenario.machine)
+    scenario.run()
+    recorder.stop().save(lab.folder / "many.mkf")
+    return "many.mkf"
 
 
-def test_every_control_is_reached_by_the_keyboard(shown: Callable[..., Page]) -> None:
-    page = shown()
-    page.locator(".mklab").get_by_role("button", name="Reset").focus()
-    for name in ("Step", "Run", "Text twin"):
-        page.keyboard.press("Tab")
-        expect(page.locator(".mklab").get_by_role("button", name=name)).to_be_focused()
-    page.keyboard.press("Shift+Tab")
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("m4 lost").first).to_be_visible()
+def button(page: Page, name: str) -> Locator:
+    return page.locator(".mk-controls, .mk-buttons").get_by_role("button", name=name, exact=True).first
 
 
-@pytest.mark.parametrize("width", [1280, 800])
-def test_words_are_legible(shown: Callable[..., Page], width: int) -> None:
-    """Nothing under 11 px, and nothing cut off; measured in the browser."""
-    page = shown(width=width)
-    page.locator(".mklab").get_by_role("button", name="Run").click()
-    expect(page.get_by_text("m4 lost").first).to_be_visible()
-    small = page.evaluate(
-        """() => [...document.querySelectorAll('.mklab *')]
-            .filter(node => [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim()))
-            .filter(node => node.getClientRects().length && !['STYLE', 'TITLE', 'DESC'].includes(node.tagName))
-            .filter(node => parseFloat(getComputedStyle(node).fontSize) < 11)
-            .map(node => node.textContent)"""
-    )
-    assert small == []
-    cut = page.evaluate(
-        """() => [...document.querySelectorAll('.mklab td, .mklab p, .mklab b, .mklab small, .mklab button')]
-            .filter(node => node.scrollWidth > node.clientWidth + 1 && node.clientWidth)
-            .map(node => node.textContent)"""
-    )
-    assert cut == []
+def status(page: Page) -> Locator:
+    return page.locator(".mk-head [role=status]")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_colours_follow_the_theme(shown: Callable[..., Page], theme: str) -> None:
-    page = shown(theme=theme)
+def picture(page: Page, name: str) -> Locator:
+    return page.locator(f"[data-picture={name}]")
+
+
+def dark(page: Page) -> bool:
     paper = page.locator(".mklab").first.evaluate("node => getComputedStyle(node).backgroundColor")
-    dark = sum(map(int, re.findall(r"\d+", paper)[:3])) < 3 * 128
-    assert dark == (theme == "dark")
+    return sum(map(int, re.findall(r"\d+", paper)[:3])) < 3 * 128
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (800, "light"), (800, "dark")])
+def test_a_machine_is_steered(
+    opened: Callable[..., Page],
+    screenshot: Callable[[Page, str], Path],
+    unreadable: Callable[[Page], list[str]],
+    width: int,
+    theme: str,
+) -> None:
+    page = opened([*LIVE, "Dashboard(scenario)"], width=width, height=3200, theme=theme)
+    assert dark(page) == (theme == "dark")
+    expect(status(page)).to_contain_text("Stopped at event 814.")
+    button(page, "Step").click()
+    expect(status(page)).to_contain_text("Stopped at event 822.")
+    expect(picture(page, "messages").get_by_text("e821")).to_be_visible()
+    button(page, "Run").click()
+    expect(status(page)).to_contain_text("Stopped at event 1576: the scenario is finished.", timeout=30_000)
+    expect(picture(page, "ownership").get_by_text("Host: CPUs 0, 1 and 3. Kernel 1: CPU 2.")).to_be_visible()
+    expect(picture(page, "messages").get_by_text("m1 and m2 delivered.")).to_be_visible()
+    expect(page.get_by_text("kernel 1: message from CPU 0: ping")).to_be_visible()
+    # Which parts stand side by side is the container's business.
+    left, right = picture(page, "messages").bounding_box(), picture(page, "memory-map").bounding_box()
+    assert left
+    assert right
+    assert (right["x"] > left["x"] + left["width"]) == (width == 1280)
+    screenshot(page, f"dashboard-4-{width}-{theme}")
+    assert unreadable(page) == []
+    event = picture(page, "messages").locator("g[data-event]").first
+    chosen = event.get_attribute("data-event")
+    event.click()
+    expect(picture(page, "details").get_by_text(f"e{chosen}").first).to_be_visible()
+    expect(page.locator(f"[data-event='{chosen}'][aria-pressed=true]").first).to_be_visible()
+    button(page, "Back").click()
+    expect(status(page)).to_contain_text("Stopped at event 1544.")
+    page.locator(".mk-scrub input").fill("900")
+    expect(status(page)).to_contain_text("Showing event 900.")
+    expect(page.get_by_text("kernel 1: message from CPU 0: ping")).to_have_count(0)
+    button(page, "Reset").click()
+    expect(status(page)).to_contain_text("Stopped at event 814.")
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (800, "dark")])
+def test_a_film_of_many_cpus_is_played(
+    opened: Callable[..., Page],
+    screenshot: Callable[[Page, str], Path],
+    unreadable: Callable[[Page], list[str]],
+    many: str,
+    width: int,
+    theme: str,
+) -> None:
+    page = opened([*MANY, f"Dashboard(Player(Film.load({many!r})))"], width=width, height=3200, theme=theme)
+    button(page, "Run").click()
+    expect(status(page)).to_contain_text("the film ends here")
+    expect(picture(page, "ownership").get_by_text("Host: CPUs 0 and 4 to 63.")).to_be_visible()
+    screenshot(page, f"dashboard-64-{width}-{theme}")
+    assert unreadable(page) == []
+
+
+def test_everything_is_done_by_the_keyboard(opened: Callable[..., Page]) -> None:
+    page = opened([*LIVE, "Dashboard(scenario)"], height=1400)
+    cells = page.locator(".jp-Cell")
+    count = cells.count()
+    button(page, "Reset").focus()
+    order = [page.evaluate("document.activeElement.dataset.key")]
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        order.append(page.evaluate("document.activeElement.dataset.key"))
+    assert order == [
+        *("reset", "back", "step", "run", "until", "unit", "speed", "schedule", "stops", "export", "scrub"),
+    ]
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert float(outline.removesuffix("px")) >= 2
+    page.keyboard.press("s")
+    expect(status(page)).to_contain_text("Stopped at event 822.")
+    page.keyboard.press("ArrowRight")
+    expect(status(page)).to_contain_text("Showing event 823.")
+    page.keyboard.press("Home")
+    expect(status(page)).to_contain_text("Showing event -1.")
+    page.keyboard.press("End")
+    page.keyboard.press("b")
+    expect(status(page)).to_contain_text(re.compile(r"Stopped at event 8\d\d\."))
+    page.keyboard.press("t")
+    expect(page.locator("details[open] pre").first).to_be_visible()
+    page.keyboard.press("t")
+    expect(page.locator("details[open] pre")).to_have_count(0)
+    page.keyboard.press("u")
+    expect(page.locator(".mk-form input")).to_be_focused()
+    page.keyboard.type("vector 0xEA")
+    page.keyboard.press("Enter")
+    expect(status(page)).to_contain_text("vector 0xea was delivered", timeout=30_000)
+    page.keyboard.press("Escape")
+    expect(page.locator(".mk-form")).to_have_count(0)
+    # An event is reached by Tab, and chosen by Enter.
+    page.locator("[data-picture=messages] g[data-event]").last.focus()
+    page.keyboard.press("Enter")
+    chosen = page.evaluate("document.activeElement.dataset.event")
+    expect(picture(page, "details").get_by_text(f"e{chosen}").first).to_be_visible()
+    button(page, "Reset").focus()
+    page.keyboard.press("0")
+    expect(status(page)).to_contain_text("Stopped at event 814.")
+    # None of these keys was a shortcut of JupyterLab: B would have made a cell.
+    assert cells.count() == count
+    page.locator(".jp-Cell").first.click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    expect(cells).to_have_count(count + 1)
+
+
+def test_a_run_can_be_interrupted_and_parts_chosen(opened: Callable[..., Page]) -> None:
+    page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])"], height=1400)
+    button(page, "Local APIC").click()
+    expect(picture(page, "apic")).to_be_visible()
+    button(page, "Local APIC").click()
+    expect(picture(page, "apic")).to_have_count(0)
+    page.locator("select[data-act=speed]").select_option("5")
+    button(page, "Run").click()
+    expect(status(page)).to_contain_text("Interrupt: Esc")
+    expect(status(page)).to_contain_text(re.compile("event 8[23]"))
+    expect(button(page, "Step")).to_have_attribute("aria-disabled", "true")
+    page.keyboard.press("Escape")
+    expect(status(page)).to_contain_text("interrupted by you")
+    button(page, "Step").click()
+    expect(status(page)).not_to_contain_text("interrupted")
+
+
+def test_nothing_plays_in_a_hidden_tab(opened: Callable[..., Page]) -> None:
+    page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])", "print(scenario.machine.time)"], height=1400)
+    page.locator("select[data-act=speed]").select_option("10")
+    button(page, "Run").click()
+    expect(status(page)).to_contain_text("Interrupt: Esc")
+    hide = """hidden => {
+        Object.defineProperty(document, 'visibilityState', {value: hidden ? 'hidden' : 'visible', configurable: true});
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    page.evaluate(hide, True)
+    page.wait_for_timeout(600)
+    words = status(page).inner_text()
+    page.wait_for_timeout(800)
+    assert status(page).inner_text() == words
+    page.evaluate(hide, False)
+    expect(status(page)).not_to_contain_text(words.removeprefix("\u25b6 "))

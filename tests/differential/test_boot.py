@@ -24,6 +24,7 @@ QEMU = (
         ("echo", b"hello, world\n\xff."),
         ("smp", b""),
         ("timer", b""),
+        ("fifo", b""),
         ("user", b""),
         ("triple_fault", b""),
         ("reset", b""),

@@ -11,7 +11,7 @@ import pytest
 from mklab import guest
 from mklab.errors import GuestBuildError
 from mklab.guest import abi
-from mklab.guest.build import PREBUILT, build, build_all, listing
+from mklab.guest.build import PREBUILT, build, build_all, listing, sources
 from mklab.structs import Field, Struct
 
 SCRIPT = "SECTIONS { . = 0x1000; .text : { *(.text) } /DISCARD/ : { *(.comment) *(.note*) } }"
@@ -46,6 +46,17 @@ class TestPrebuilt:
         assert guest.minikernel() == (PREBUILT / "minikernel.elf").read_bytes()
         assert guest.purgatory() == (PREBUILT / "purgatory.elf").read_bytes()
         assert len(guest.trampoline().data) == 0x9000
+
+    @pytest.mark.parametrize("name", ["minikernel", "trampoline_64_bsp"])
+    def test_the_listing_names_the_lines_that_addr2line_sees(
+        self, name: str, tmp_path: Path, require_tool: Callable[[str], Path]
+    ) -> None:
+        image = tmp_path / "image.elf"
+        image.write_bytes(build(*sources(name), movable=name == "minikernel", debug=True))
+        ours = re.findall(r"^ +([0-9a-f]+) {2}[0-9a-f]+ .* (?:\w+/)?(\w+\.\w+:\d+)$", guest.listing(name), re.MULTILINE)
+        theirs = tool(require_tool("addr2line"), "-s", "-e", str(image), *(at for at, _ in ours)).splitlines()
+        assert len(ours) > 90
+        assert [place for _, place in ours] == [line.partition(" (")[0] for line in theirs]
 
     @pytest.mark.parametrize("name", NAMES)
     def test_the_listing_has_the_instructions_that_objdump_sees(

@@ -5,6 +5,7 @@ import pytest
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.layout import HOST_END
 from mklab.machine.machine import Machine
+from mklab.machine.uart import DATA, IIR_FCR, LSR, Uart
 from mklab.trace import Fault, MessageTaken
 
 
@@ -39,3 +40,30 @@ def test_it_runs_with_sse_switched_off(running: tuple[Machine, Host]) -> None:
     """As the trampoline leaves it: CR4.OSFXSR is clear, so an SSE instruction would be #UD."""
     machine, _ = running
     assert [machine.registers(cpu).cr4 for cpu in range(2)] == [0x20, 0x20]
+
+
+@pytest.mark.parametrize(("fifo", "most"), [(True, 16), (False, 1)], ids=["16550A", "without a FIFO"])
+def test_the_console_sends_what_the_fifo_holds(fifo: bool, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one look at the line status, as Linux' serial8250_console_fifo_write does."""
+    bursts: list[int] = []
+    read, write = Uart.read, Uart.write
+
+    def looked(uart: Uart, offset: int, size: int) -> int:
+        if offset == LSR:
+            bursts.append(0)
+        value = read(uart, offset, size)
+        return value if fifo or offset != IIR_FCR else value & 0x3F
+
+    def written(uart: Uart, offset: int, size: int, value: int) -> None:
+        if offset == DATA:
+            bursts[-1] += 1
+        write(uart, offset, size, value)
+
+    monkeypatch.setattr(Uart, "read", looked)
+    monkeypatch.setattr(Uart, "write", written)
+    machine = Machine(1)
+    Host(machine).boot()
+    text = machine.console("host")
+    assert "\nhost up, boot_params at 0x" in text
+    assert max(bursts) == most
+    assert sum(bursts) == len(text)

@@ -11,7 +11,7 @@ from mklab.kernel.bootloader import KERNEL, boot, load, memory_map
 from mklab.kernel.bootparam import BootParams
 from mklab.kernel.kexec_multiboot_x86 import MultibootInfo
 from mklab.machine.machine import Machine, Stop
-from mklab.machine.paging import walk
+from mklab.paging import walk
 from mklab.trace import AbsentAccess, Sipi, TimerExpired
 from tests.kernel.boot_image import bzimage, elf64, multiboot
 from tests.kernel.multiboot_image import RECORD, built

@@ -8,7 +8,7 @@ from mklab.kernel.host import Host
 from mklab.kernel.layout import HOST_BASE, HOST_END, TRAMPOLINE_BASE
 from mklab.kernel.ptdump import ptdump_walk_pgd_level_checkwx
 from mklab.machine.machine import Machine
-from mklab.machine.paging import walk
+from mklab.paging import walk
 
 PAGE = 4096
 

@@ -19,8 +19,8 @@ from mklab.kernel.reboot import LINUX_REBOOT_CMD_KEXEC
 from mklab.machine import state
 from mklab.machine.cpu import CpuState
 from mklab.machine.machine import Machine
-from mklab.machine.paging import walk
 from mklab.machine.registers import CR0, CR4, GPRS
+from mklab.paging import walk
 from mklab.structs import View
 from mklab.trace import Fault, IpiSent, OwnerChange, Printk
 from tests.kernel.kexectools import HALT, A, B, count, count_at, load, one, printed, sound

@@ -383,6 +383,20 @@ def test_cpus_do_not_see_each_others_registers() -> None:
         assert [after.rbx, after.r8, after.r9, after.r10, after.r11] == [value] * 5
 
 
+@pytest.mark.parametrize("turns", range(1, 12))
+def test_a_cpu_that_is_not_entered_shows_the_same_registers(turns: int) -> None:
+    """Flags too, which the engine works out when it is asked for them."""
+    source = "sub $3, %eax; shl $1, %edx; std; adc %rax, %rdx; imul %eax, %ecx; cld; sti; add $0x7fffffff, %eax; cli"
+    machine, _ = long_mode(f"cpu0: {source}; jmp cpu0; cpu1: {source}; jmp cpu1", cpus=2, schedule=RoundRobin(turns))
+    machine.run(7 * turns)
+    engine = machine.engine
+    engine.enter(0)
+    running, waiting = engine.registers(0), engine.registers(1)
+    engine.enter(1)
+    assert engine.registers(1) == waiting
+    assert engine.registers(0) == running
+
+
 def test_each_cpu_has_its_own_page_tables() -> None:
     """After a switch no translation of the other CPU is left."""
     text = "".join(f"cpu{n}: mov $40, %ecx; 1: mov 0x30000, %rax; loop 1b; hlt\n" for n in range(2))

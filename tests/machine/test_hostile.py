@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mklab.machine.machine import Machine
+from mklab.machine.ownership import Image
 from mklab.machine.registers import Registers
 from mklab.machine.schedule import RoundRobin
 from mklab.trace import Slice, Trace
@@ -151,9 +152,14 @@ def pieces() -> dict[str, list[bytes]]:
     }
 
 
-def prepare(mode: str, code: bytes, start: int, chance: int) -> tuple[Machine, Registers]:
-    """A machine and the registers with which CPU 0 begins to execute ``code`` at ``start``."""
-    machine, _ = long_mode("hlt", schedule=RoundRobin(100_000))
+def prepare(mode: str, code: bytes, start: int, chance: int, quantum: int) -> tuple[Machine, Registers]:
+    """A machine and the registers with which CPU 0 begins to execute ``code`` at ``start``.
+
+    With a small ``quantum`` the CPU has an owner, so that slices run in a row.
+    """
+    machine, _ = long_mode("hlt", schedule=RoundRobin(quantum))
+    if quantum < STEPS:
+        machine.add_image(Image("host", [[0, RAM]], CODE))
     handlers = assemble(HANDLER_SOURCE, base=HANDLERS)
     machine.poke(HANDLERS, handlers.data)
     for vector in range(32):
@@ -209,10 +215,11 @@ def both(mode: str, pieces: list[bytes], seed: int, patch: pytest.MonkeyPatch) -
     dice = random.Random(seed)
     code, start = program(mode, pieces, dice)
     chance = dice.getrandbits(32)
-    native, _ = prepare(mode, code, start, chance)
+    quantum = dice.randrange(1, 20) if seed % 2 else 100_000
+    native, _ = prepare(mode, code, start, chance, quantum)
     with patch.context() as context:
         context.setenv("MKLAB_ENGINE", "count")
-        single, _ = prepare(mode, code, start, chance)
+        single, _ = prepare(mode, code, start, chance, quantum)
     assert native.engine.native
     assert not single.engine.native
     while native.time < STEPS:

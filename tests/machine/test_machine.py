@@ -284,7 +284,9 @@ LOOPING = """
 import sys, threading
 from tests.machine.guestcode import long_mode
 from mklab.machine.schedule import RoundRobin
-machine, _ = long_mode("1: incl 0xe000; jmp 1b", schedule=RoundRobin(100_000_000))
+from mklab.machine.ownership import Image
+machine, _ = long_mode("1: incl 0xe000; jmp 1b", schedule=RoundRobin({quantum}))
+machine.add_image(Image("host", [[0, 0x10000]], 0x8000))
 print("ready", flush=True)
 try:
     {run}
@@ -295,11 +297,13 @@ print(machine.run(1000).reason, machine.time - before, machine.memory.read(0xe00
 """
 
 
-@pytest.mark.parametrize("run", ["machine.run(1 << 40)", "machine.step()"])
-def test_ctrl_c_stops_a_guest_that_loops(run: str, repository: Path) -> None:
-    """In a process of its own, with slices that would take minutes; afterwards the machine goes on."""
+@pytest.mark.parametrize(
+    ("run", "quantum"), [("machine.run(1 << 40)", 10**8), ("machine.run(1 << 40)", 10**4), ("machine.step()", 10**8)]
+)
+def test_ctrl_c_stops_a_guest_that_loops(run: str, quantum: int, repository: Path) -> None:
+    """In a process of its own, with slices that would take minutes, and many in a row; afterwards it goes on."""
     child = subprocess.Popen(
-        [sys.executable, "-c", LOOPING.format(run=run)],
+        [sys.executable, "-c", LOOPING.format(run=run, quantum=quantum)],
         cwd=repository,
         env={**os.environ, "PYTHONPATH": str(repository)},
         stdout=subprocess.PIPE,

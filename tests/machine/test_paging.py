@@ -10,8 +10,8 @@ from mklab.machine.fault import GuestFaultError
 from mklab.machine.linear import LinearMemory
 from mklab.machine.machine import Machine
 from mklab.machine.memory import PhysicalMemory
-from mklab.machine.paging import walk
 from mklab.machine.registers import CR0, CR4, EFER, Registers, Segment
+from mklab.paging import walk
 from mklab.trace import Fault
 from tests.machine.guestcode import (
     CODE,

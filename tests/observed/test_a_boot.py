@@ -6,7 +6,7 @@ from mklab.guest.abi import MK_IPI_DATA, NR_CPUS
 from mklab.kernel.host import Host
 from mklab.kernel.layout import SHARED_MEMORY
 from mklab.kernel.ptdump import ptdump_walk_pgd_level_checkwx, writable_and_executable
-from mklab.machine.paging import walk
+from mklab.paging import walk
 from tests.observed.reference import boot, console, observed, printed, said, text
 
 

@@ -312,5 +312,18 @@ def test_what_an_interrupt_must_pass() -> None:
     gates = one.frame(-1).gates(0)
     assert ("priority: class 14 > 15 of PPR", False) in gates
     assert ("RFLAGS.IF is 1", True) in gates
-    assert ("the CPU is wait-for-SIPI", False) in gates
+    assert ("the CPU waits for a SIPI", False) in gates
+    assert ("pending: 0xEA is set in IRR", True) in gates
     assert one.frame(-1).gates(1) == []
+
+
+def test_slot_0_of_a_descriptor_table_takes_one_slot_whatever_it_holds() -> None:
+    one = film()
+    # The trampoline keeps the table's own pseudo-descriptor there: no upper half of a system segment follows it.
+    table = u64(0x96198_0020, 0x00CF9B000000FFFF, 0x00AF9B000000FFFF)
+    one.look(
+        writes=[(0x3000, table)],
+        registers={0: {"gdtr.base": 0x3000, "gdtr.limit": 23, "efer": 0x500}},
+        where={0: {"gdt": 0x3000}},
+    )
+    assert [(selector, entry.bits) for selector, entry in one.frame_of(0).gdt(0)][1:] == [(8, 32), (16, 64)]

@@ -14,8 +14,8 @@ from mklab.machine import state
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine
 from mklab.machine.memory import PAGE
-from mklab.machine.paging import walk
 from mklab.machine.schedule import RoundRobin
+from mklab.paging import walk
 from mklab.recording import Film
 from mklab.timeline.pages import offered
 from mklab.timeline.record import Recorder, record
@@ -72,7 +72,11 @@ def same(film: Film, machine: Machine) -> None:
         assert frame.registers(cpu.index) == register_values(registers)
         values = apic_values(machine.apics[cpu.index])
         assert frame.apic(cpu.index) == {name: value for name, value in values.items() if value is not None}
-        assert frame.where(cpu.index).get("rip") == walk(machine.memory, registers, registers.linear_rip).paddr
+        found = walk(machine.memory, registers, registers.linear_rip)
+        assert frame.where(cpu.index).get("rip") == found.paddr
+        way = frame.walk(cpu.index, registers.linear_rip)
+        assert way.paddr == found.paddr
+        assert tuple((level.name, level.address, level.entry) for level in way.levels) == found.entries
     for start, size in machine.memory.ranges:
         for page in range(start, start + size, PAGE):
             assert frame.read(page, PAGE) == machine.memory.read(page, PAGE)

@@ -17,15 +17,17 @@ from mklab.kernel.host import Host
 from mklab.lab.attack import KINDS, Attack
 from mklab.lab.defects import DEFECTS
 from mklab.lab.scenario import Scenario
+from mklab.machine.engine import library
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine
 from mklab.machine.ownership import Image
 from mklab.machine.schedule import RoundRobin, Schedule, Scripted, Seeded, choices_of
 from mklab.timeline.journal import ReplayError
 from mklab.timeline.replay import replay
+from mklab.timeline.session import save
 from mklab.trace import Input, Slice, Trace
 from tests.kernel.boot_image import bzimage, elf64, multiboot
-from tests.machine.guestcode import CODE, long_mode_registers
+from tests.machine.guestcode import CODE, DATA, long_mode_registers
 from tests.timeline.guests import PIECES, RACE, full_state, guest
 
 INSTALLERS = {"host": Host}
@@ -68,6 +70,7 @@ ACTS: dict[str, Callable[[Machine, int], object]] = {
     "input": lambda machine, n: machine.console_input("kernel 1", bytes([n % 256])),
     "printk": lambda machine, n: machine.printk("host", f"line {n}"),
     "registers": lambda machine, n: machine.patch_registers(n % 3, long_mode_registers(), running=n % 2 > 0),
+    "enter": lambda machine, n: machine.enter_handler(n % 3) if machine.interrupt_due(n % 3) else None,
     "jump": lambda machine, n: machine.jump(n % 3, long_mode_registers()),
     "schedule": lambda machine, n: setattr(machine, "schedule", Seeded(n, 1, 50)),
 }
@@ -149,6 +152,55 @@ def test_a_fresh_process_replays(three_kernels: Scenario, repository: Path, tmp_
         [sys.executable, "-c", FRESH, str(tmp_path / "trace.json")], env=environment, capture_output=True, text=True
     )
     assert done.stdout.strip() == three_kernels.machine.trace.sha256, done.stderr
+
+
+FRESH_SESSION = """
+import sys
+from mklab.lab.session import load, replay
+from mklab.machine.engine import library
+machine = load(sys.argv[1])
+made = replay(machine.trace)
+print(library.load() is None, made.trace.sha256, made.time)
+"""
+
+
+def busy_guest() -> Machine:
+    """Three CPUs that race, send IPIs, set timers and fault, but do not change the block that they are in."""
+    machine = guest([[piece for piece in PIECES if "incb" not in piece], *RACE[1:]], Seeded(2, 1, 400))
+    machine.run(3_000)
+    machine.poke(DATA + 0x700, b"from outside")
+    machine.run(3_000)
+    return machine
+
+
+def booted_host() -> Machine:
+    machine = Machine(2)
+    Host(machine).boot()
+    return machine
+
+
+@pytest.mark.parametrize("make", [busy_guest, booted_host])
+@pytest.mark.parametrize(("recorded", "replayed"), [("", "count"), ("count", "")], ids=["native first", "count first"])
+def test_a_session_replays_with_the_other_way_of_counting(
+    make: Callable[[], Machine],
+    recorded: str,
+    replayed: str,
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a fresh process, with the native library and without it, to the same digest."""
+    monkeypatch.setenv("MKLAB_ENGINE", recorded)
+    assert (library.load() is None) == bool(recorded)
+    machine = make()
+    save(machine, tmp_path / "session")
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH_SESSION, str(tmp_path / "session")],
+        env={**os.environ, "PYTHONPATH": str(repository), "MKLAB_ENGINE": replayed},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [str(bool(replayed)), machine.trace.sha256, str(machine.time)], done.stderr
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -8,11 +8,13 @@ from mklab.guest.abi import Work
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.layout import HOST_END
 from mklab.machine.machine import Machine
+from mklab.machine.registers import RFLAGS
 from mklab.machine.schedule import RoundRobin, Seeded
-from mklab.timeline import timeline as module
+from mklab.timeline import kept as module
+from mklab.timeline.replay import replay
 from mklab.timeline.stops import Breakpoint, MemoryWatch, OwnerWatch, StopPoint, ValueWatch, VectorWatch
 from mklab.timeline.timeline import Timeline
-from mklab.trace import Delivered, OwnerChange, Step
+from mklab.trace import Delivered, Input, OwnerChange, Step
 from tests.machine.guestcode import DATA
 from tests.timeline.guests import PIECES, RACE, full_state, guest
 
@@ -93,9 +95,54 @@ def test_a_vector() -> None:
     assert (stop.reason, stop.cpu) == ("watchpoint", 2)
     delivered = [event for event in machine.trace.of(Delivered) if event.cpu == 2]
     assert len(delivered) == 1
-    assert machine.time == delivered[0].time + 1
+    assert machine.time == delivered[0].time
+    assert machine.registers(2).rip == delivered[0].handler
     line.run(10_000)
     assert len([event for event in machine.trace.of(Delivered) if event.cpu == 2]) == 2
+
+
+@pytest.mark.parametrize("quantum", [70, 1, 900])
+def test_a_vector_stops_before_its_handlers_first_instruction(quantum: int) -> None:
+    """Every delivery of a run is found, where another machine, left alone, had it; CPU 2 is halted in between."""
+    pieces = [RACE[0], ["lock incl 0xe000"], ["incl 0xe004", "hlt"]]
+    machine, alone = (guest(pieces, RoundRobin(quantum)) for _ in range(2))
+    alone.run(30_000, until=lambda one: sum(event.cpu == 2 for event in one.trace.of(Delivered)) > 5)
+    expected = [event for event in alone.trace.of(Delivered) if event.cpu == 2][:6]
+    line = Timeline(machine)
+    line.stops.append(VectorWatch(0x41, cpu=2))
+    assert len(expected) == 6
+    for event in expected:
+        assert line.run(30_000).reason == "watchpoint"
+        after = machine.registers(2)
+        assert (machine.time, after.rip, after.rflags & RFLAGS.IF) == (event.time, event.handler, 0)
+        assert int.from_bytes(machine.memory.read(after.rsp, 8), "little") == event.rip
+        assert line.position == event.seq + 1
+        state = full_state(machine)
+        line.step()
+        assert machine.time == event.time + 1
+        assert machine.registers(2).rip != event.handler
+        line.back(1)
+        assert machine.time == event.time
+        line.seek_time(event.time + 1)
+        line.back(2)
+        assert line.run(30_000).reason == "watchpoint"
+        assert full_state(machine) == state
+
+
+def test_who_acts_where_a_handler_is_entered_is_recorded_and_replayed() -> None:
+    machine = guest(RACE, RoundRobin(70))
+    line = Timeline(machine)
+    line.stops.append(VectorWatch(0x41, cpu=2))
+    line.run(10_000)
+    machine.poke(DATA + 0x800, b"here")
+    line.stops.clear()
+    line.run(300)
+    assert [event.name for event in machine.trace.of(Input)][-2:] == ["enter_handler", "poke"]
+    again = replay(machine.trace)
+    # But for the schedule: its choices are replayed, not asked for.
+    assert (full_state(again)[:9], full_state(again)[10:]) == (full_state(machine)[:9], full_state(machine)[10:])
+    with pytest.raises(ValueError, match="cpu must be one on which an interrupt is due, not 0"):
+        guest(RACE).enter_handler(0)
 
 
 def test_an_owner_and_a_value_of_ones_own() -> None:
@@ -131,6 +178,72 @@ def test_the_list_of_images(host: Host) -> None:
     changed = host.kimages.contents()
     line.back()
     assert host.kimages.contents() != changed
+
+
+THERE_AND_BACK = ["mov $0xe000, %edi", "nop", "movl $5, (%rdi)", "nop", "movl $5, (%rdi)", "movl $0, (%rdi)", "nop"]
+
+
+@pytest.mark.parametrize("quantum", [2_000, 13, 1])
+def test_what_changes_and_changes_back_within_a_slice(quantum: int) -> None:
+    """0, 5, 5, 0 in each pass: two changes, each found behind its instruction; the second store of 5 is none."""
+    machine = guest([THERE_AND_BACK, ["nop"]], RoundRobin(quantum))
+    line = Timeline(machine)
+    line.stops.append(MemoryWatch(DATA, 4))
+    for expected in (5, 0) * 4:
+        stop = line.run(10_000)
+        assert (stop.reason, stop.cpu, number(machine)) == ("watchpoint", 0, expected)
+        here = machine.registers(0).rip
+        assert machine.memory.read(here, 1) == b"\x90", "behind the first store of 5 and that of 0"
+        line.back()
+        assert number(machine) == 5 - expected
+        assert machine.memory.read(machine.registers(0).rip, 2) == b"\xc7\x07"
+        line.forward()
+        assert machine.registers(0).rip == here
+
+
+def test_which_cpu_changes_it_and_back() -> None:
+    machine = guest([THERE_AND_BACK] * 2, RoundRobin(500))
+    line = Timeline(machine)
+    line.stops.append(MemoryWatch(DATA, 4, cpu=1))
+    assert [line.run(10_000).cpu for _ in range(3)] == [1, 1, 1]
+
+
+def test_a_store_beside_it_and_one_of_the_same_value_are_no_changes() -> None:
+    machine = guest([["mov $0xe000, %edi", "incl -4(%rdi)", "movl $0, (%rdi)", "incl 4(%rdi)"]], RoundRobin(300))
+    line = Timeline(machine)
+    line.stops.append(MemoryWatch(DATA, 4))
+    assert line.run(2_000).reason == "budget"
+
+
+def test_a_value_made_of_what_it_points_to() -> None:
+    """A pointer at 0xe000 leads to 0xe100; what lies there goes there and back."""
+    pieces = ["mov $0xe100, %edi", "incl (%rdi)", "decl (%rdi)", "nop"]
+    machine = guest([pieces], RoundRobin(1_000))
+    machine.poke(DATA, (DATA + 0x100).to_bytes(8, "little"))
+    line = Timeline(machine)
+    line.stops.append(ValueWatch(lambda one: one.memory.read(one.memory.read_u64(DATA), 4), "what is pointed to"))
+    line.run(10_000)
+    assert machine.memory.read(DATA + 0x100, 4) == b"\1\0\0\0"
+
+
+def test_an_interrupts_frame_is_pushed_there() -> None:
+    """It changes the stack, where nothing of the handler is executed; popped, it lies there still."""
+    machine = guest(RACE, RoundRobin(400))
+    line = Timeline(machine)
+    pushed = machine.registers(2).rsp - 40
+    line.stops.append(MemoryWatch(pushed, 40, cpu=2))
+    assert line.run(10_000).reason == "watchpoint"
+    delivered = [event for event in machine.trace.of(Delivered) if event.cpu == 2]
+    assert [event.time for event in delivered] == [machine.time]
+    assert machine.registers(2).rip == delivered[0].handler
+
+
+def test_registers_that_change_are_seen_between_slices() -> None:
+    machine = guest([["nop"], ["nop"]], RoundRobin(50))
+    line = Timeline(machine)
+    line.stops.append(ValueWatch(lambda one: one.registers(0).rip, "RIP of CPU 0", cpu=0))
+    assert line.run(1_000).reason == "watchpoint"
+    assert machine.time == 1
 
 
 def test_the_first_of_several_in_a_slice() -> None:

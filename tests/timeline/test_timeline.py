@@ -16,7 +16,7 @@ from mklab.kernel.host import Host
 from mklab.machine.machine import Machine
 from mklab.machine.schedule import RoundRobin, Seeded
 from mklab.machine.state import restore, state
-from mklab.timeline import timeline as module
+from mklab.timeline import kept as module
 from mklab.timeline.journal import ReplayError
 from mklab.timeline.timeline import Timeline
 from mklab.trace import Delivered, Input, OwnerChange, Slice
@@ -236,7 +236,7 @@ def test_snapshots_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = guest(RACE, RoundRobin(10))
     line = Timeline(machine)
     machine.run(5000)
-    assert len(line._kept) <= 17
+    assert len(line._kept.all) <= 17
     end = full_state(machine)
     line.back(4000)
     line.forward(4000)
@@ -265,7 +265,7 @@ def test_ctrl_c_while_going_leaves_everything_as_it_was(monkeypatch: pytest.Monk
     line = timeline(machine)
     line.back(10)
     before, position, end = full_state(machine), line.position, line.end
-    line._kept[1:] = []
+    line._kept.all[1:] = []
     undo = pressed(machine, 5, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         line.back(100)
@@ -302,7 +302,7 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize(
     ("prepare", "call"),
     [
-        ("line._kept[1:] = []", "line.back(3)"),
+        ("line._kept.all[1:] = []", "line.back(3)"),
         ("", "line.run(1 << 40)"),
         ("machine.schedule = RoundRobin(100_000_000)", "line.step()"),
     ],
@@ -350,7 +350,7 @@ def test_what_cannot_be_is_refused() -> None:
 def test_a_run_that_cannot_be_made_again_leaves_the_machine_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = busy()
     line = timeline(machine)
-    line._kept[1:] = []
+    line._kept.all[1:] = []
     before = full_state(machine)
     monkeypatch.setattr(machine, "printk", lambda *_, **__: None)
     with pytest.raises(ReplayError):

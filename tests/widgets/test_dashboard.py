@@ -1,138 +1,106 @@
-"""The dashboard without a browser: what its buttons do to what it shows."""
+"""The dashboard over a hand-made film; nothing runs here."""
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
-import bqplot
-import numpy as np
 import pytest
 
-from mklab.recording import Moment, Recording, Span
+from mklab.recording import Film
 from mklab.trace import Event
-from mklab.widgets import Dashboard, chart
-from mklab.widgets.ownership import Arrival, Lane
-
-
-class Story:
-    """A driver that tells a story, 16 events a step."""
-
-    def __init__(self, events: list[Event]) -> None:
-        self.events = events
-        self.reset()
-
-    def reset(self) -> None:
-        self.recording = Recording([0, 1, 2, 3])
-
-    def step(self) -> None:
-        count = self.recording.count
-        self.recording.extend(self.events[count : count + 16])
-
-    def run(self) -> None:
-        self.recording.extend(self.events[self.recording.count :])
+from mklab.widgets import Dashboard, Player
+from mklab.widgets.dashboard import TITLE, svg
+from mklab.widgets.parts import DEFAULT, PARTS
+from mklab.widgets.view import View
 
 
 @pytest.fixture
-def dashboard(events: list[Event]) -> Dashboard:
-    return Dashboard(Story(events))
+def film(events: list[Event]) -> Film:
+    """The story, looked at after every event."""
+    film = Film([0, 1, 2, 3], [(0, 0x10000)])
+    film.look(time=0)
+    for event in events:
+        film.extend([event])
+        film.look(event.cpu)
+    return film
 
 
-def shown(dashboard: Dashboard) -> str:
-    """All HTML on the dashboard."""
-    found, waiting = [], [dashboard]
-    while waiting:
-        widget = waiting.pop(0)
-        waiting = [*getattr(widget, "children", ()), *waiting]
-        found.append(getattr(widget, "value", ""))
-    return "\n".join(str(value) for value in found)
+@pytest.fixture
+def dashboard(film: Film) -> Dashboard:
+    return Dashboard(Player(film))
 
 
-def boxes(dashboard: Dashboard) -> int:
-    """Number of solid boxes in the chart: CPUs that have left wait-for-SIPI."""
-    (chart,) = [child for child in dashboard.children if type(child).__name__ == "OwnershipChart"]
-    figure = chart.children[0].children[1]
-    lines = [mark for mark in figure.marks if isinstance(mark, bqplot.Lines)]
-    (solid,) = [mark for mark in lines if mark.fill == "inside" and mark.line_style == "solid"]
-    # bqplot makes a flat array of a single box.
-    return len(np.atleast_2d(solid.x)) if solid.x.size else 0
+def test_every_part_is_moved_by_the_controls(film: Film) -> None:
+    dashboard = Dashboard(Player(film), list(PARTS))
+    assert list(dashboard.panels) == list(PARTS)
+    before = {name: panel.canvas.markup for name, panel in dashboard.panels.items()}
+    dashboard.stage.steering.run()
+    for name, panel in dashboard.panels.items():
+        assert "cannot be drawn" not in panel.canvas.markup, panel.canvas.markup
+        assert panel.canvas.markup != before[name] or name in ("hex", "apic", "stepper", "memory", "kimages"), name
 
 
-def test_step_run_and_reset(dashboard: Dashboard) -> None:
-    assert "Nothing recorded yet" in shown(dashboard)
-    assert boxes(dashboard) == 0
-    dashboard.step.click()
-    assert "Stopped after 16 events, t = 2,000 instructions." in shown(dashboard)
-    assert boxes(dashboard) == 1
-    dashboard.run.click()
-    assert "Stopped after 65 events, t = 18,000 instructions." in shown(dashboard)
-    assert "m1 delivered; m3 merged; m2 overwritten; m4 lost." in shown(dashboard)
-    assert boxes(dashboard) > 5
-    dashboard.reset.click()
-    assert "Nothing recorded yet" in shown(dashboard)
-    assert boxes(dashboard) == 0
+def test_parts_can_be_chosen(dashboard: Dashboard) -> None:
+    assert dashboard.shown == list(DEFAULT)
+    assert "apic" not in dashboard.panels, "what nobody wants to see is not made"
+    dashboard._act({"act": "part", "value": "apic"})
+    assert dashboard.shown == [name for name in PARTS if name in (*DEFAULT, "apic")]
+    assert "apic" in dashboard.panels
+    dashboard._act({"act": "part", "value": "messages"})
+    assert "messages" not in dashboard.shown
+    dashboard.choose(["consoles", "ownership"])
+    assert dashboard.shown == ["ownership", "consoles"]
+    with pytest.raises(ValueError, match=r"parts must be some of ownership, .*, not 'owners'"):
+        dashboard.choose(["owners"])
 
 
-def test_words_beside_arrivals_keep_apart() -> None:
-    """As in a narrow chart: to the right where there is room before the next one, else to the left, else nowhere."""
-    now = Span(2, Moment(-1, 0))
-    arrivals = [Arrival(time, "INIT, SIPI 0x96") for time in (50_000, 84_000, 130_000, 131_000)]
-    lane = Lane([2], "CPU 2", [], arrivals, now)
-    assert [(time, side) for time, _, side in chart._beside(lane, 136_000)] == [
-        (50_000, "left"),
-        (84_000, "right"),
-    ]
+def test_every_part_has_a_place_on_a_wide_page(film: Film) -> None:
+    dashboard = Dashboard(Player(film), list(PARTS))
+    placed = [child for column in dashboard._columns.values() for child in column.children]
+    assert sorted(map(id, placed)) == sorted(map(id, dashboard.panels.values()))
+    orders = [int(panel.layout.order) for panel in dashboard.panels.values()]
+    assert orders == sorted(orders)
 
 
-def test_the_text_twin_is_shown_on_demand_and_follows(dashboard: Dashboard) -> None:
-    assert "<pre>" not in shown(dashboard)
-    dashboard.text.value = True
-    assert "At t=0, event -1." in shown(dashboard)
-    dashboard.run.click()
-    assert "At t=18,000, event 64." in shown(dashboard)
-    dashboard.text.value = False
-    assert "<pre>" not in shown(dashboard)
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (ValueError("it is <broken>"), "Step failed: it is &lt;broken&gt; (ValueError). Stopped after 0 events"),
-        (KeyboardInterrupt(), "Interrupted by you; Step or Run goes on from here. Stopped after 0 events"),
-    ],
-)
-def test_what_goes_wrong_is_said_and_the_dashboard_goes_on(
-    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch, error: BaseException, said: str
-) -> None:
-    def fail() -> None:
-        assert dashboard.run.disabled
-        raise error
-
-    with monkeypatch.context() as patch:
-        patch.setattr(dashboard.driver, "step", fail)
-        dashboard.step.click()
-    assert said in shown(dashboard)
-    assert not dashboard.run.disabled
-    dashboard.step.click()
-    assert "Stopped after 16 events" in shown(dashboard)
-
-
-def test_every_control_has_a_name_and_a_hint(dashboard: Dashboard) -> None:
-    controls = (dashboard.reset, dashboard.step, dashboard.run, dashboard.text)
-    assert [control.description for control in controls] == ["Reset", "Step", "Run", "Text twin"]
-    assert all(control.tooltip for control in controls)
-
-
-def test_static_pages_get_the_picture_and_readers_the_words(dashboard: Dashboard) -> None:
-    dashboard.run.click()
+def test_static_pages_get_the_pictures_and_readers_the_words(dashboard: Dashboard) -> None:
+    dashboard.stage.steering.run()
     bundle = dashboard._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert ET.fromstring(bundle["image/svg+xml"]).get("role") == "img"
-    assert bundle["text/plain"].startswith("Who owns each CPU, and in which state? At t=18,000, event 64.")
+    root = ET.fromstring(bundle["image/svg+xml"])
+    assert root.get("role") == "img"
+    titles = [one.text for one in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert titles[0] == TITLE
+    for name in DEFAULT:
+        assert PARTS[name].picture.question in titles
+        assert PARTS[name].picture.question in bundle["text/plain"]
+    assert bundle["text/plain"].isascii()
 
 
-def test_redraws_wait_for_the_browser(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that stands still, each redraw asks for a fifteenth of a second."""
-    waited: list[float] = []
-    monkeypatch.setattr("mklab.widgets.dashboard.time.monotonic", lambda: 1000.0)
-    monkeypatch.setattr("mklab.widgets.dashboard.time.sleep", waited.append)
-    dashboard.step.click()
-    dashboard.step.click()
-    assert waited[-1] == pytest.approx(1 / 15)
+def test_pictures_below_each_other_do_not_overlap(film: Film) -> None:
+    root = ET.fromstring(svg(View.at_end(film), ("ownership", "consoles")))
+    groups = [one for one in root if one.get("transform")]
+    heights = [int(one[0].get("height", "0")) for one in groups]
+    assert [one.get("transform") for one in groups] == ["translate(0 0)", f"translate(0 {heights[0]})"]
+    assert int(root.get("height", "0")) == sum(heights)
+
+
+def test_a_picture_that_fails_says_so_and_the_others_go_on(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_view: View) -> str:
+        raise RuntimeError("it <burns>")
+
+    monkeypatch.setattr(PARTS["details"].picture, "answer", fail, raising=False)
+    dashboard.stage.steering.run()
+    assert "This moment cannot be drawn: it &lt;burns&gt; (RuntimeError)" in dashboard.panels["details"].canvas.markup
+    assert "cannot be drawn" not in dashboard.panels["messages"].canvas.markup
+    assert dashboard.stage.view.event == film_end(dashboard)
+
+
+def film_end(dashboard: Dashboard) -> int:
+    return dashboard.stage.view.film.count - 1
+
+
+def test_pictures_need_no_machine() -> None:
+    code = "import sys, mklab.widgets; print([one for one in sys.modules if one.split('.')[0] == 'unicorn'])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

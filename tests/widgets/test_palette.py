@@ -32,6 +32,9 @@ def test_an_owners_lines_and_words_stand_out(palette: Palette, owner: str | None
     for ground in (palette.role("paper"), palette.role("panel"), fill):
         assert contrast(line, ground) >= 3
     assert contrast(palette.role("ink"), fill) >= 4.5
+    # Troubles are named, and what is selected is framed, on an owner's ground too.
+    assert contrast(palette.role("alert"), fill) >= 4.5
+    assert contrast(palette.role("focus"), fill) >= 3
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])

@@ -1,20 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The console: the first serial port, polled. A line belongs to one CPU. */
+/*
+ * The console: the first serial port, polled. A line belongs to one CPU. As Linux' 8250 driver does
+ * (serial8250_console_fifo_write), it fills the FIFO whenever the transmitter is empty.
+ */
 
 #include "kernel.h"
 
 #define COM1 0x3f8
+#define FIFO_CONTROL 2			/* to write */
+#define FIFO_ENABLE 0x01
+#define INTERRUPT_ID 2			/* to read: bits 6 and 7 say whether there is a FIFO that works */
+#define FIFO_SIZE 16
 #define LINE_STATUS 5
 #define TRANSMITTER_EMPTY 0x20
 
 static volatile u32 console_lock;
+static u32 tx_loadsz = 1;
+
+void console_init(void)
+{
+	outb(FIFO_ENABLE, COM1 + FIFO_CONTROL);
+	if (inb(COM1 + INTERRUPT_ID) >> 6 == 3)
+		tx_loadsz = FIFO_SIZE;
+}
 
 void put(const char *text)
 {
-	for (; *text; text++) {
+	while (*text) {
 		while (!(inb(COM1 + LINE_STATUS) & TRANSMITTER_EMPTY))
 			cpu_relax();
-		outb((u8)*text, COM1);
+		for (u32 room = tx_loadsz; room && *text; room--)
+			outb((u8)*text++, COM1);
 	}
 }
 

@@ -36,9 +36,20 @@ struct cpumask {
 extern struct cpumask cpu_online_mask;
 int smp_processor_id(void);
 int arch_cpu_physical_id(int cpu);
-u64 inb(u16 port);
-void outb(u8 value, u16 port);
 void cpu_relax(void);
+
+static inline void outb(u8 value, u16 port)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static inline u64 inb(u16 port)
+{
+	u8 value;
+
+	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+	return value;
+}
 
 /* apic.c: local APIC, by its page or, in x2APIC mode, by MSRs */
 u32 physical_id(void);
@@ -47,6 +58,7 @@ void apic_eoi(void);
 void send_IPI(u32 apicid, u32 low);
 
 /* console.c: with interrupts off only, so that a CPU never waits for itself */
+void console_init(void);
 void begin_line(void);
 void end_line(void);
 void put(const char *text);

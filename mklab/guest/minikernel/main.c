@@ -22,19 +22,6 @@ struct {
 	u64 words[2];
 } idt[256] __attribute__((aligned(16)));
 
-void outb(u8 value, u16 port)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-u64 inb(u16 port)
-{
-	u8 value;
-
-	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
 void cpu_relax(void)
 {
 	__asm__ volatile("pause" ::: "memory");
@@ -181,6 +168,7 @@ static void idle(u32 physical)
 
 static void start_kernel(void)
 {
+	console_init();
 	cpu_online_mask.cpu_smt_num_threads = 1;
 	setup_trampolines_bsp();
 	trap_init();

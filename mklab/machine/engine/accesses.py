@@ -25,11 +25,19 @@ class Accesses:
 
     An exception that it raises leaves :meth:`Engine.run`; the rest of the block has been executed then, and was told,
     too. Instruction fetches and the walks of page tables are not told.
+
+    Args:
+        engine: who executes.
+        tell: as above.
+        written: first and last physical address, where only writes between these are to be told.
     """
 
-    def __init__(self, engine: Engine, tell: Callable[[int, int, bool], None]) -> None:
+    def __init__(
+        self, engine: Engine, tell: Callable[[int, int, bool], None], written: tuple[int, int] | None = None
+    ) -> None:
         self._engine = engine
         self._tell = tell
+        self._written = written
         self._hook: Any = None
 
     def _on_memory(self, _uc: int, kind: int, paddr: int, size: int, _value: int, _data: int) -> None:
@@ -40,8 +48,9 @@ class Accesses:
 
     def __enter__(self) -> "Accesses":
         """Begin; what is translated already would not tell, so it is dropped."""
-        kinds = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
-        self._hook = add_hook(self._engine.handle, kinds, _ON_MEMORY(self._on_memory))
+        kinds = uc_const.UC_HOOK_MEM_WRITE | (0 if self._written else uc_const.UC_HOOK_MEM_READ)
+        begin, end = self._written or (1, 0)
+        self._hook = add_hook(self._engine.handle, kinds, _ON_MEMORY(self._on_memory), begin=begin, end=end)
         self._engine.flush()
         return self
 

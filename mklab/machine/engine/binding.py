@@ -54,8 +54,10 @@ def open_emulator() -> Any:
     return uc
 
 
-def add_hook(handle: Any, kind: int, callback: Any, *extra: int) -> object:
+def add_hook(handle: Any, kind: int, callback: Any, *extra: int, begin: int = 1, end: int = 0) -> object:
     """Add a hook without the binding's wrapper: it is three times slower, and it does not know RDTSC.
+
+    It is called for addresses from ``begin`` to ``end``, or for all.
 
     Returns:
         What must be kept as long as the emulator lives.
@@ -67,8 +69,8 @@ def add_hook(handle: Any, kind: int, callback: Any, *extra: int) -> object:
         ctypes.c_int(kind),
         ctypes.cast(callback, VOID),
         None,
-        ctypes.c_uint64(1),
-        ctypes.c_uint64(0),
+        ctypes.c_uint64(begin),
+        ctypes.c_uint64(end),
         *(ctypes.c_int(value) for value in extra),
     )
     if code:

@@ -14,6 +14,7 @@ from mklab.machine.engine.library import FILES, NATIVE
 __all__ = ["SOURCE", "build_all"]
 
 SOURCE = Path(__file__).with_name("hook.c")
+_SOURCES = (SOURCE, SOURCE.with_name("delivery.c"))
 _COMPILE = (
     *("-O2", "-g0", "-s", "-std=c11", "-Wall", "-Wextra", "-Werror"),
     *("-shared", "-nostdlib", "-ffreestanding", "-fvisibility=hidden"),
@@ -30,10 +31,11 @@ _EXTRA = {"windows": ("-mno-stack-arg-probe",), "macos": ("-Wl,-install_name,mkl
 
 def _compile(target: str, folder: Path, name: str) -> bytes:
     extra = next((flags for system, flags in _EXTRA.items() if system in target), ("-Wl,--build-id=none",))
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *_COMPILE, *extra, "-o", name, SOURCE.name]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *_COMPILE, *extra, "-o", name]
+    command += [source.name for source in _SOURCES]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise GuestBuildError(f"{SOURCE.name} for {target}: {done.stderr.strip()}")
+        raise GuestBuildError(f"{target}: {done.stderr.strip()}")
     return (folder / name).read_bytes()
 
 
@@ -45,7 +47,8 @@ def build_all() -> dict[str, bytes]:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / SOURCE.name).write_bytes(SOURCE.read_bytes())
+        for source in _SOURCES:
+            (folder / source.name).write_bytes(source.read_bytes())
         return {file: _compile(target, folder, file) for target, file in FILES.values()}
 
 

@@ -84,9 +84,11 @@ class Contexts:
         uclib.uc_context_restore(self._handle, self._scratch._context)
 
     def registers(self, cpu: int) -> Registers:
-        """The registers of ``cpu``."""
-        self.enter(cpu)
-        return self._running_registers()
+        """The registers of ``cpu``; where another one runs, it stays entered."""
+        if cpu == self._current:
+            return self._running_registers()
+        uclib.uc_context_reg_read(self._contexts[cpu]._context, x86.UC_X86_REG_RFLAGS, self._peeked_at)
+        return self._layout.read(self._views[cpu], self._peeked.value)
 
     def _running_registers(self) -> Registers:
         return self._layout.read(self._save_scratch(), self._uc.reg_read(x86.UC_X86_REG_RFLAGS))
@@ -97,12 +99,6 @@ class Contexts:
             return self._layout.interrupt_flags(self._views[cpu])
         uclib.uc_context_save(self._handle, self._scratch._context)
         return self._layout.interrupt_flags(self._scratch_view)
-
-    def digest(self, cpu: int) -> tuple[str, str]:
-        """``(mode, digest)`` of the registers of ``cpu``."""
-        self.enter(cpu)
-        uclib.uc_context_save(self._handle, self._scratch._context)
-        return self._layout.digest(self._scratch_view, self._peek(x86.UC_X86_REG_RFLAGS))
 
     def set_registers(self, cpu: int, registers: Registers) -> None:
         """Give ``cpu`` other registers.

@@ -61,6 +61,7 @@ class Counted:
     ) -> None:
         self._uc = uc
         self._handle = uc._uch
+        self.eoi_passes = False
         self._layout = layout
         self._intercept = intercept
         self._registers = registers
@@ -121,7 +122,21 @@ class Counted:
             self.flush()
         self._breakpoints, self._reached = addresses, reached
 
-    def run(self, budget: int, watch: Watch | None = None, before_iret: bool = False) -> Exit:
+    def catch_up(self) -> None:
+        """There is nothing: only one slice runs at a time."""
+
+    def digest(self) -> tuple[str, str]:
+        """``(mode, digest)`` of the registers that the emulator holds."""
+        return self._layout.digest(bytes(self._save()), self._reg(x86.UC_X86_REG_RFLAGS))
+
+    def run(
+        self,
+        budget: int,
+        watch: Watch | None = None,
+        before_iret: bool = False,
+        _more: int = 0,
+        _slices_over: Callable[[list[str]], None] | None = None,
+    ) -> Exit:
         """Let the CPU that the emulator holds execute up to ``budget`` instructions; see the engine's ``run``."""
         self._done, self._before_iret, self._instruction = 0, before_iret, None
         seen: tuple[int, str] | None = None

@@ -17,6 +17,7 @@ from mklab.machine.decode import LONGEST_INSTRUCTION, code_at
 from mklab.machine.engine.binding import CPUID_RESULT, VOID, add_hook, blob, flush_tlb, map_device, open_emulator
 from mklab.machine.engine.contexts import Contexts
 from mklab.machine.engine.counted import Counted
+from mklab.machine.engine.delivery import NativeDelivery
 from mklab.machine.engine.library import load
 from mklab.machine.engine.native import MOST_BREAKPOINTS, Native
 from mklab.machine.engine.probe import probe_context
@@ -54,8 +55,10 @@ class Engine(Contexts):
         before = uc.context_save()
         library = load()
         self._counter: Native | Counted
+        self._deliver: NativeDelivery | None = None
         if library is not None:
             self._counter = Native(uc, library, layout, self._intercept)
+            self._deliver = NativeDelivery(uc, library, layout, memory)
         else:
             self._counter = Counted(uc, layout, memory, self._intercept, self._running_registers)
         self._memory = memory
@@ -105,6 +108,7 @@ class Engine(Contexts):
 
         def guarded(*arguments: Any) -> Any:
             try:
+                self._counter.catch_up()
                 return callback(*arguments)
             except BaseException as error:
                 self._counter.fail(error)
@@ -161,6 +165,8 @@ class Engine(Contexts):
         *,
         before_iret: bool = False,
         before_mode_change: bool = True,
+        more: int = 0,
+        slices_over: Callable[[list[str]], None] | None = None,
     ) -> Exit:
         """Let ``cpu`` execute up to ``budget`` instructions (at least one).
 
@@ -170,22 +176,53 @@ class Engine(Contexts):
             watch: what else it is to stop for.
             before_iret: whether to stop before IRET, too.
             before_mode_change: whether to stop before a MOV to CR0 that does not fault.
+            more: slices of ``budget`` instructions, too, that may follow where this one is used up. It may be that none
+                or not all of them are executed.
+            slices_over: told the digests of the registers at the end of slices that were followed by another, before
+                anything else of this call is: what is returned is about the last one only.
         """
         self.enter(cpu)
         if self._stale:
             self._drop_stale()
         self._before_mode_change = before_mode_change
-        leave = self._counter.run(budget, watch, before_iret)
+        leave = self._counter.run(budget, watch, before_iret, more, slices_over)
         if leave.reason != "exception":
             return leave
         code, software = self._layout.exception(self._save_scratch())
         self._restore_scratch()
         return leave._replace(error=code, software=software)
 
+    def enter_handler(self, cpu: int, vector: int) -> tuple[int, int] | None:
+        """Let ``cpu`` enter its handler of an interrupt or NMI, where the native library can.
+
+        Returns:
+            RIP before, and the handler's address; None where :func:`mklab.machine.delivery.deliver` has to do it, to
+            the same effect, and nothing has been done.
+        """
+        self.enter(cpu)
+        return self._deliver(vector) if self._deliver is not None else None
+
+    def digest(self, cpu: int) -> tuple[str, str]:
+        """``(mode, digest)`` of the registers of ``cpu``."""
+        self.enter(cpu)
+        return self._counter.digest()
+
     @property
     def executed(self) -> int:
-        """Instructions begun since :meth:`run` was entered, the current one included."""
+        """Instructions begun since :meth:`run` was entered or a slice has followed, the current one included."""
         return self._counter.executed
+
+    @property
+    def eoi_passes(self) -> bool:
+        """Whether nothing follows from a store to EOI but what the platform does at once: the CPU need not stop then.
+
+        A hint: counting is exact either way.
+        """
+        return self._counter.eoi_passes
+
+    @eoi_passes.setter
+    def eoi_passes(self, passes: bool) -> None:
+        self._counter.eoi_passes = passes
 
     @property
     def native(self) -> bool:

@@ -12,6 +12,9 @@
  * from the search data that QEMU stores behind the code: the address of each instruction.
  *
  * An instruction counts when it begins; so does each iteration of REP, with the last look at RCX.
+ *
+ * Where one slice follows another and nothing can come between them, the machine asks for several in a row: of each it
+ * gets the registers at the end, as it would have read them itself.
  */
 #include <stdint.h>
 
@@ -55,6 +58,7 @@ struct tb {
 enum { REG_RIP = 41, REG_EFLAGS = 25, REG_CR2 = 52, REG_DR6 = 72 };
 enum { ERR_FETCH_UNMAPPED = 8, ERR_INSN_INVALID = 10, ERR_FETCH_PROT = 14, PROT_EXEC = 4, MEM_WRITE_PROT = 22 };
 enum { DEBUG = 1, PAGE_FAULT = 14 };
+#define EOI 0xb0			/* in the page of the local APIC */
 
 /* Why run() returns; the same numbers are in native.py. 0: HLT, or an error of the engine's. */
 enum why { BUDGET = 1, ASKED, WATCH, INTERCEPT, EXCEPTION, BREATHE, FULL, LOST, /* not seen outside: */ PART, WRITE, AGAIN, ALONE, CLEAR };
@@ -67,6 +71,14 @@ enum class {
 	STANDS_ALONE = 8,	/* something may have to come directly after it */
 	SHOWS_TF = 16,		/* it sees the trap flag, or the steps in DR6 */
 	LEAVES_STEPS = 32,	/* it changes the trap flag, or goes another way because of it; it ends its block */
+};
+
+#define FLUSH_TLB (11 | 1 << 30)	/* UC_CTL_TLB_FLUSH, a write without arguments */
+#define REGISTERS 58		/* 64-bit words from RAX to CR4 */
+
+/* A CPU at the end of a slice. */
+struct end {
+	uint64_t registers[REGISTERS], efer, rflags;
 };
 
 #define BREAKPOINTS 16
@@ -87,6 +99,11 @@ struct state {
 	uint32_t *hflags;		/* in it */
 	int32_t *old_exception;		/* in it */
 	int32_t *by_int;		/* in it: whether INT raised the last exception */
+	uint64_t *general;		/* in it: the registers from RAX to CR4 */
+	uint64_t *efer;			/* in it */
+	int (*control)(void *, int, ...);
+	const uint64_t *visible;	/* which of their bits a program could see */
+	struct end *ends;		/* of slices */
 	uint64_t apic;			/* page whose reads change nothing */
 	/* Asked by the machine. */
 	int64_t left;			/* instructions still allowed */
@@ -98,8 +115,12 @@ struct state {
 	uint64_t page;
 	uint32_t mode;
 	int32_t watch_interrupt;	/* 1: stop behind a shadow; 2: and with IF set */
+	int32_t eoi_passes;		/* nothing follows from an EOI but what its callback does */
 	int32_t translations;		/* so many, then return to breathe */
+	int64_t slice;			/* instructions of one */
+	int32_t more;			/* slices that may follow the one that run() begins or goes on with */
 	/* Answers. */
+	int32_t over;			/* slices that are over, and followed by another */
 	int32_t why;
 	int32_t vector;
 	uint64_t address;		/* linear, of the next instruction or of the last one begun */
@@ -243,7 +264,7 @@ static uint64_t key_of(const struct tb *t)
 /* Whether a block at `pc` may be marked. */
 static uint8_t *hint(struct state *s, uint64_t pc)
 {
-	return &s->hints[(pc ^ pc >> 13) % HINTS];
+	return &s->hints[pc % HINTS];
 }
 
 static uint64_t *find_mark(struct state *s, uint64_t key)
@@ -476,9 +497,10 @@ static void consider(struct state *s, const struct tb *t)
 }
 
 /* Apart, so that the hook itself saves no registers. */
-static __attribute__((noinline)) void find_and_consider(struct state *s, uint64_t ret, uint64_t pc, uint32_t size)
+static __attribute__((noinline)) void find_and_consider(void *uc, uint64_t pc, uint32_t size, struct state *s, uint64_t ret)
 {
 	const struct tb *t = block_before(s, ret);
+	(void)uc;
 	if (t->pc != pc || t->size != size)
 		t = search(s, ret, pc, size);
 	if (t)
@@ -491,12 +513,11 @@ EXPORT void on_block(void *uc, uint64_t pc, uint32_t size, struct state *s)
 {
 	uint64_t ret = (uint64_t)(uintptr_t)__builtin_return_address(0);
 	const struct tb *t = block_before(s, ret);
-	(void)uc;
 	/* A block that is begun anew, or that was translated for RF, is marked. */
-	if (LIKELY(t->pc == pc && t->size == size && !(s->attention | *hint(s, pc)) && s->left >= t->icount))
+	if (LIKELY(t->pc == pc && t->size == (uint16_t)size && !(s->attention | *hint(s, pc)) && s->left >= t->icount))
 		run_block(s, t);
 	else
-		find_and_consider(s, ret, pc, size);
+		find_and_consider(uc, pc, size, s, ret);
 }
 
 EXPORT void on_edge(void *uc, void *block, void *before, struct state *s)
@@ -538,8 +559,10 @@ EXPORT void on_interrupt(void *uc, uint32_t vector, struct state *s)
  * on the instruction now. */
 EXPORT int on_device(void *uc, uint32_t kind, uint64_t paddr, int size, int64_t value, struct state *s)
 {
-	(void)uc, (void)size, (void)value;
-	if ((s->tb && s->tb->icount == 1) || (kind != MEM_WRITE_PROT && paddr >> 12 == s->apic >> 12))
+	(void)uc, (void)value;
+	if (s->tb && s->tb->icount == 1)
+		return 1;
+	if (kind == MEM_WRITE_PROT ? s->eoi_passes && paddr == s->apic + EOI && size == 4 : paddr >> 12 == s->apic >> 12)
 		return 1;
 	/* What follows from it comes before the next instruction: let this one run alone. */
 	leave(s, WRITE);
@@ -612,8 +635,8 @@ static void forget_exception(struct state *s, uint64_t cr2)
 	s->reg_write(s->uc, REG_CR2, &cr2);
 }
 
-/* Let the CPU run until the budget is used or the machine is needed. Returns Unicorn's error, and `why` above it. */
-EXPORT int run(struct state *s, int64_t left)
+/* Until the budget is used or the machine is needed. Returns Unicorn's error, and `why` below it. */
+static int run_slice(struct state *s, int64_t left)
 {
 	uint64_t cr2 = read_register(s, REG_CR2);
 	int error, stepping = 0;
@@ -651,4 +674,29 @@ EXPORT int run(struct state *s, int64_t left)
 	if (error == ERR_INSN_INVALID && inside(s, linear_rip(s)))
 		uncount(s, linear_rip(s), 1);
 	return error << 8 | s->why;
+}
+
+/* Note the registers as a program could see them. */
+EXPORT void note_end(struct state *s, struct end *end)
+{
+	s->context_save(s->uc, s->context);
+	for (int i = 0; i < REGISTERS; i++)
+		end->registers[i] = s->general[i] & s->visible[i];
+	end->efer = *s->efer;
+	end->rflags = read_register(s, REG_EFLAGS) & ~(uint64_t)RF;
+}
+
+/* Let the CPU run as run_slice() does, on through the slices that may follow. */
+EXPORT int run(struct state *s, int64_t left)
+{
+	int result;
+	while ((result = run_slice(s, left)) == BUDGET && s->more && !s->asked) {
+		note_end(s, &s->ends[s->over]);
+		s->over++;
+		s->more--;
+		/* As the machine does where it begins a turn. */
+		s->control(s->uc, FLUSH_TLB);
+		left = s->slice;
+	}
+	return result;
 }

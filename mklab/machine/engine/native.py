@@ -8,11 +8,12 @@ from unicorn import unicorn_const as uc_const
 from unicorn.unicorn_py3.unicorn import uclib
 
 from mklab.errors import MklabError
-from mklab.machine.context import ContextLayout
+from mklab.machine.context import END, VISIBLE, ContextLayout, mode_of
 from mklab.machine.engine.binding import DEVICE_HOOKS, VOID, add_native_hook
 from mklab.machine.execution import Exit, Watch
 from mklab.machine.instructions import Instruction
 from mklab.machine.layout import APIC_BASE
+from mklab.machine.registers import digest_of
 
 __all__ = ["MOST_BREAKPOINTS", "Native"]
 
@@ -20,12 +21,15 @@ _CHUNK = 1 << 20
 """Instructions at a time: in between, Python sees signals. Milliseconds, or a tenth of a second where all is slow."""
 _TRANSLATIONS = 1000
 """So many blocks are translated at a time, for the same reason."""
+_SLICES, _ROW = 64, 2 << 20
+"""So many slices, with so many instructions, follow one another at most before Python hears of them."""
 _INVALID_OPCODE = 6
 MOST_BREAKPOINTS = 16
 """As in hook.c."""
 _HALT, _BUDGET, _ASKED, _WATCH, _INTERCEPT, _EXCEPTION, _BREATHE, _FULL, _LOST = range(9)
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int, VOID, ctypes.c_int64)
 _LEFT = ctypes.CFUNCTYPE(ctypes.c_int64, VOID)
+_NOTE_END = ctypes.CFUNCTYPE(None, VOID, VOID)
 
 
 class _State(ctypes.Structure):
@@ -35,14 +39,16 @@ class _State(ctypes.Structure):
         *((name, VOID) for name in ("uc", "start", "stop", "reg_read", "reg_write", "vmem_read")),
         *((name, VOID) for name in ("context_save", "context_restore", "context", "hflags")),
         ("old_exception", VOID),
-        ("by_int", VOID),
+        *((name, VOID) for name in ("by_int", "general", "efer", "control", "visible", "ends")),
         ("apic", ctypes.c_uint64),
         ("left", ctypes.c_int64),
         ("rip", ctypes.c_uint64),
         *((name, ctypes.c_int32) for name in ("asked", "pass_one", "stop_iret", "watch_place")),
         ("page", ctypes.c_uint64),
         ("mode", ctypes.c_uint32),
-        *((name, ctypes.c_int32) for name in ("watch_interrupt", "translations", "why", "vector")),
+        *((name, ctypes.c_int32) for name in ("watch_interrupt", "eoi_passes", "translations")),
+        ("slice", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("more", "over", "why", "vector")),
         ("address", ctypes.c_uint64),
         ("breaks", ctypes.c_int32),
         ("breakpoints", ctypes.c_uint64 * MOST_BREAKPOINTS),
@@ -80,11 +86,17 @@ class Native:
         state.uc, state.context, state.apic = uc._uch, context, APIC_BASE
         state.hflags, state.old_exception = context + layout.hflags, context + layout.old_exception
         state.by_int = context + layout.by_int
+        state.general, state.efer = context + layout.base, context + layout.efer
+        self._visible = ctypes.create_string_buffer(VISIBLE, len(VISIBLE))
+        self._ends = ctypes.create_string_buffer(END.size * _SLICES)
+        state.visible, state.ends = ctypes.addressof(self._visible), ctypes.addressof(self._ends)
+        state.control = _address(uclib.uc_ctl)
         for name in ("reg_read", "reg_write", "vmem_read", "context_save", "context_restore"):
             setattr(state, name, _address(getattr(uclib, f"uc_{name}")))
         state.start, state.stop = _address(uclib.uc_emu_start), _address(uclib.uc_emu_stop)
         self._run = _RUN(_address(library.run))
         self._left_now = _LEFT(_address(library.left_now))
+        self._note_end = _NOTE_END(_address(library.note_end))
         self._forget = library.forget_marks
         self._forget.argtypes = (VOID,)
         for kind, function in (
@@ -99,6 +111,7 @@ class Native:
         self._breakpoints: frozenset[int] = frozenset()
         self._reached: Callable[[int, int], None] = _nobody
         self._running = False
+        self._slices_over: Callable[[list[str]], None] | None = None
         self._error: BaseException | None = None
 
     def note_device(self, start: int, size: int) -> None:
@@ -110,6 +123,15 @@ class Native:
         """Instructions begun since :meth:`run` was entered, the current one included."""
         left = self._left_now(self._at) if self._running else self._state.left
         return self._end - int(left)
+
+    @property
+    def eoi_passes(self) -> bool:
+        """See the engine's."""
+        return bool(self._state.eoi_passes)
+
+    @eoi_passes.setter
+    def eoi_passes(self, passes: bool) -> None:
+        self._state.eoi_passes = passes
 
     def stop(self) -> None:
         """Stop before the next instruction."""
@@ -133,11 +155,21 @@ class Native:
         self._state.breaks = len(addresses)
         self._state.breakpoints[: len(addresses)] = sorted(addresses)
 
-    def run(self, budget: int, watch: Watch | None = None, before_iret: bool = False) -> Exit:
+    def run(
+        self,
+        budget: int,
+        watch: Watch | None = None,
+        before_iret: bool = False,
+        more: int = 0,
+        slices_over: Callable[[list[str]], None] | None = None,
+    ) -> Exit:
         """Let the CPU that the emulator holds execute up to ``budget`` instructions; see the engine's ``run``."""
         state, place, done = self._state, watch.place if watch else None, 0
         if self._asks or watch is not None or before_iret:
             self._ask(watch, before_iret)
+        if more > 0:
+            state.slice, state.more = budget, min(more, _SLICES, _ROW // budget - 1 if budget <= _CHUNK else 0)
+            self._slices_over = slices_over
         try:
             while True:
                 chunk = min(budget - done, _CHUNK)
@@ -146,6 +178,8 @@ class Native:
                 self._running = True
                 result = self._run(self._at, chunk)
                 self._running = False
+                if state.over:
+                    self._tell_of_slices()
                 done = self._end - state.left
                 why = result & 0xFF
                 if self._error is not None:
@@ -172,7 +206,27 @@ class Native:
                     return self._exit(done, why, result >> 8)
         finally:
             self._running = False
-            state.asked = 0
+            self._slices_over = None
+            state.asked = state.more = state.over = 0
+
+    def catch_up(self) -> None:
+        """From a callback, before all else: what is over is told, and the slice that runs now is the last in a row."""
+        if self._slices_over is not None:
+            self._state.more = 0
+            if self._state.over:
+                self._tell_of_slices()
+
+    def _tell_of_slices(self) -> None:
+        state, over = self._state, self._state.over
+        state.over, self._end = 0, state.slice
+        assert self._slices_over is not None
+        self._slices_over([digest_of(*end) for end in END.iter_unpack(memoryview(self._ends)[: END.size * over])])
+
+    def digest(self) -> tuple[str, str]:
+        """``(mode, digest)`` of the registers that the emulator holds."""
+        self._note_end(self._at, self._state.ends)
+        registers, efer, rflags = END.unpack_from(self._ends)
+        return mode_of(registers, efer), digest_of(registers, efer, rflags)
 
     def _ask(self, watch: Watch | None, before_iret: bool) -> None:
         """What the library shall stop for."""

@@ -26,7 +26,7 @@ from mklab.timeline.explore.progress import Bar
 from mklab.timeline.explore.result import Counterexample, Coverage, Exploration
 from mklab.timeline.explore.search import Points, Search
 from mklab.timeline.explore.state import digest
-from mklab.timeline.explore.workers import Experiment, InProcess, Remote, build
+from mklab.timeline.explore.workers import Experiment, InProcess, Remote, begin_process, build
 
 __all__ = [
     "Always",
@@ -153,11 +153,12 @@ def _processes(count: int, stack: ExitStack) -> Any:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    # Ctrl-C reaches every process of a terminal; this one decides what it means.
-    ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)
     context = get_context("spawn")
-    executor = ProcessPoolExecutor(count, context, initializer=ignore[0], initargs=ignore[1])
+    theirs, ours = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(count, context, initializer=begin_process, initargs=(theirs,))
     stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+    # What they are at is of no use to anybody then, and this process would wait for it when it ends.
+    stack.callback(ours.close)
     return executor
 
 

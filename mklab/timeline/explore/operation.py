@@ -1,13 +1,11 @@
 """In words: what a CPU does first in a transition."""
 
-import functools
 from typing import Any
-
-import capstone
 
 from mklab.machine.decode import LONGEST_INSTRUCTION, code_at
 from mklab.machine.machine import Machine
 from mklab.machine.registers import Registers
+from mklab.timeline.disassembly import code_bits, disassembled, is_atomic
 from mklab.timeline.explore.transition import Access, Operation
 
 __all__ = ["describe"]
@@ -32,24 +30,11 @@ def describe(
     if kind == "interrupt":
         text = f"interrupt {values['vector']:#x} is delivered"
         return Operation(cpu, kind, values["handler"], text, _symbol(machine, cpu, values["handler"]), True, accesses)
-    bits = 64 if registers.cs.long and registers.mode == "long" else 32 if registers.cs.big else 16
-    text = _disassembled(code_at(machine.memory, registers, rip, LONGEST_INSTRUCTION), rip, bits)
-    atomic = text.startswith("lock ") or (text.startswith("xchg") and "[" in text)
-    return Operation(
-        cpu, kind or ("memory" if accesses else "start"), rip, text, _symbol(machine, cpu, rip), atomic, accesses
-    )
-
-
-@functools.cache
-def _decoder(bits: int) -> capstone.Cs:
-    modes = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
-    return capstone.Cs(capstone.CS_ARCH_X86, modes[bits])
-
-
-def _disassembled(code: bytes, rip: int, bits: int) -> str:
-    for instruction in _decoder(bits).disasm(code, rip, 1):
-        return f"{instruction.mnemonic} {instruction.op_str}".strip()
-    return "(no instruction)"
+    code = code_at(machine.memory, registers, rip, LONGEST_INSTRUCTION)
+    lines = disassembled(rip, code, code_bits(registers), 1)
+    text = lines[0].text if lines else "(no instruction)"
+    kind = kind or ("memory" if accesses else "start")
+    return Operation(cpu, kind, rip, text, _symbol(machine, cpu, rip), is_atomic(text), accesses)
 
 
 def _symbol(machine: Machine, cpu: int, address: int) -> str:

@@ -6,10 +6,13 @@ machine, which it has built by the experiment's name.
 
 import importlib
 import pickle
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mklab.errors import MklabError
 from mklab.machine.machine import Machine
@@ -20,7 +23,10 @@ from mklab.timeline.explore.state import State
 from mklab.timeline.explore.touched import Touched
 from mklab.timeline.explore.transition import Transition
 
-__all__ = ["Experiment", "InProcess", "Remote", "build"]
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+__all__ = ["Experiment", "InProcess", "Remote", "begin_process", "build"]
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,8 @@ class Remote:
         """Hand all of them out, and take the results in their order."""
         shipped = pickle.dumps((self._partition, known.words))
         task = self.session, self.factory, self.reduce, shipped
-        futures = [self.executor.submit(expand_there, *task, batch) for batch in batches]
+        with _ctrl_c_held_back():
+            futures = [self.executor.submit(expand_there, *task, batch) for batch in batches]
         for future in futures:
             while not self.stopped():
                 try:
@@ -232,20 +239,43 @@ class Remote:
             future.cancel()
 
 
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Processes that begin now never see Ctrl-C, not even while they import; this one sees it afterwards."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _LOCK = threading.Lock()
 _HERE: dict[str, Any] = {}
-"""The session this process works for: its workers and their partition."""
+"""The session this process works for: its workers and their partition; and what tells that nobody waits any more."""
+
+
+def begin_process(end: "Connection[Any, Any]") -> None:
+    """This process works for another one, until that closes its end of a pipe; it decides what Ctrl-C means to both."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _HERE["end"] = end
 
 
 def expand_there(session: str, factory: str, reduce: bool, shipped: bytes, batch: Batch) -> Done:
-    """Expand a batch in this process, for an exploration in another one."""
+    """Expand a batch in this process, for an exploration in another one.
+
+    Raises:
+        MklabError: nobody waits for it any more.
+    """
     partition, words = pickle.loads(shipped)  # noqa: S301 what the exploration itself has sent
     with _LOCK:
         if _HERE.get("session") != session:
             experiment = build(factory)
             _HERE.update(
                 session=session,
-                workers=InProcess(experiment.machine, experiment.invariants, reduce=reduce),
+                workers=InProcess(experiment.machine, experiment.invariants, reduce=reduce, stopped=_nobody_waits),
                 partition=None,
             )
         workers: InProcess = _HERE["workers"]
@@ -254,5 +284,10 @@ def expand_there(session: str, factory: str, reduce: bool, shipped: bytes, batch
             _HERE["partition"] = partition
         known = Touched()
         known.words = words
-        (done,) = workers.expand([batch], known)
-        return done
+        for done in workers.expand([batch], known):
+            return done
+        raise MklabError("nobody waits for this batch any more")
+
+
+def _nobody_waits() -> bool:
+    return "end" in _HERE and _HERE["end"].poll()

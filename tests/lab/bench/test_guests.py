@@ -10,8 +10,8 @@ import pytest
 from mklab.lab.bench.execution import QEMU
 from mklab.lab.bench.guests import MEMORY, guest, machine_at_begin
 from mklab.machine.engine.raw import Raw
-from mklab.machine.paging import walk
 from mklab.machine.schedule import RoundRobin
+from mklab.paging import walk
 
 PROGRAMS = [("stores", 3_000), ("quicksort", 1), ("blocks", 2), ("pages", 450)]
 

@@ -155,8 +155,8 @@ class TestInvariants:
         found = result.counterexample
         assert found is not None
         assert found.what == (
-            f"data race at {address(1):#x}: CPU 0: inc qword ptr [{address(1):#x}] at 0x4000 reads 8 bytes at "
-            f"{address(1):#x}, CPU 1: mov qword ptr [{address(1):#x}], 3 at 0x4400 writes 8 bytes at "
+            f"data race at {address(1):#x}: CPU 0: incq {address(1):#x} at 0x4000 reads 8 bytes at "
+            f"{address(1):#x}, CPU 1: movq $3, {address(1):#x} at 0x4400 writes 8 bytes at "
             f"{address(1):#x}, and nothing orders the two"
         )
 

@@ -1,0 +1,48 @@
+"""The one widget of our own: it shows markup that Python has made, and tells Python what was done to it."""
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from typing import Any
+
+import anywidget
+import traitlets
+
+__all__ = ["Canvas"]
+
+_FILES = resources.files(__package__)
+
+
+class Canvas(anywidget.AnyWidget):
+    """Markup on a page. Python decides, the browser draws: ``canvas.js`` knows nothing of what it shows.
+
+    Args:
+        markup: HTML.
+        act: called with what was done: ``{"event": 126}`` for an element that carries ``data-event``, likewise
+            ``cpu``, ``address``, ``look``; ``{"act": name, "value": ...}`` for a control with ``data-act`` (of a form:
+            what its fields hold, by their names); ``{"key": "s"}``.
+        taken: the keys that are told, as the DOM names them (letters: small).
+        leads: whether they act in the whole dashboard, not in the canvas alone.
+
+    Attributes:
+        markup: what is shown.
+        width: pixels it has, as the browser says; 0 until it has said so.
+        visible: whether it can be seen: on the page, in a tab that is shown.
+        opened: the ``data-key`` of each ``details`` that is open.
+        taken, leads: as given.
+    """
+
+    _esm = (_FILES / "canvas.js").read_text(encoding="utf-8")
+    markup = traitlets.Unicode().tag(sync=True)
+    width = traitlets.Int(0).tag(sync=True)
+    visible = traitlets.Bool(True).tag(sync=True)
+    opened = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    taken = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    leads = traitlets.Bool(False).tag(sync=True)
+
+    def __init__(
+        self, act: Callable[[dict[str, Any]], None], taken: Sequence[str] = (), *, leads: bool = False
+    ) -> None:
+        super().__init__(taken=list(taken), leads=leads)
+        self._act = act
+        self.on_msg(lambda _widget, content, _buffers: self._act(content))

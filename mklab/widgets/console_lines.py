@@ -1,0 +1,117 @@
+"""The lines of the consoles of a film, found without splitting all that was printed at every look."""
+
+import bisect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from mklab.recording import Console, Film
+from mklab.widgets.view import View
+
+__all__ = ["ConsoleLine", "Lines", "kernels", "spans_of"]
+
+
+class ConsoleLine(NamedTuple):
+    """A line on a console: the event of its first character, its virtual time in instructions, and what it says."""
+
+    event: int
+    time: int
+    text: str
+
+
+@dataclass
+class Lines:
+    """The lines of one console, as far as it goes now.
+
+    Attributes:
+        film, console: what it belongs to.
+        starts: where in the console's text each line begins.
+    """
+
+    film: Film
+    console: Console
+    starts: list[int] = field(default_factory=list)
+    _seen: int = 0
+
+    @classmethod
+    def of(cls, film: Film, kernel: str) -> "Lines":
+        """The lines of the console of ``kernel``."""
+        console = film.recording.consoles.get(kernel) or Console()
+        known = _LINES.setdefault(film, {}).get(kernel)
+        # A film that was cut has other consoles.
+        if known is None or known.console is not console:
+            known = _LINES[film][kernel] = cls(film, console)
+        known._extend()
+        return known
+
+    def _extend(self) -> None:
+        text = self.console.text
+        if self._seen == len(text):
+            return
+        if not self.starts:
+            self.starts.append(0)
+        at = text.find("\n", self._seen)
+        while at >= 0:
+            self.starts.append(at + 1)
+            at = text.find("\n", at + 1)
+        self._seen = len(text)
+
+    def length(self, event: int) -> int:
+        """How many characters had been printed after event number ``event``."""
+        return bisect.bisect_right(self.console.events, event)
+
+    def count(self, event: int) -> int:
+        """How many lines had been begun after event number ``event``."""
+        return bisect.bisect_left(self.starts, self.length(event))
+
+    def lines(self, first: int, last: int, event: int) -> list[ConsoleLine]:
+        """Lines number ``first`` to ``last`` (exclusive), as far as they had been printed after ``event``."""
+        found, length = [], self.length(event)
+        for number in range(first, last):
+            begin = self.starts[number]
+            end = self.starts[number + 1] if number + 1 < len(self.starts) else length
+            words = self.console.text[begin : min(end, length)].rstrip("\r\n")
+            printed = self.console.events[begin]
+            found.append(ConsoleLine(printed, self.film.recording.times[printed], _plain(words)))
+        return found
+
+    def hits(self, search: str, event: int) -> list[int]:
+        """The numbers of the lines in which ``search`` is found, ascending, one for each time it is."""
+        if not search or not self.starts:
+            return []
+        text = self.console.text[: self.length(event)]
+        return [bisect.bisect_right(self.starts, found.start()) - 1 for found in _pattern(search).finditer(text)]
+
+
+def kernels(view: View) -> list[str]:
+    """Whose consoles there are at the moment: the host, kernels that own a CPU, that were planned or have printed."""
+    recording, found = view.film.recording, {"host"}
+    for cpu in range(len(recording.apic_ids)):
+        span = recording.span_at(cpu, view.event)
+        found |= {name for name in (span.owner, span.planned) if name}
+    for name, console in recording.consoles.items():
+        if console.events and console.events[0] <= view.event:
+            found.add(name)
+    # The host, kernels by number, and last what no kernel's CPU printed.
+    return sorted(found, key=lambda name: (name != "host", name == "nobody", len(name), name))
+
+
+def spans_of(search: str, words: str) -> Sequence[tuple[int, int]]:
+    """Where in ``words`` that which is searched for begins and ends, each time."""
+    return [found.span() for found in _pattern(search).finditer(words)] if search else []
+
+
+def _pattern(search: str) -> re.Pattern[str]:
+    return re.compile(re.escape(search), re.IGNORECASE)
+
+
+def _plain(words: str) -> str:
+    """``words`` without control characters, which no page and no SVG may hold."""
+    if words.isprintable():
+        return words
+    return "".join(one if one.isprintable() else " " if one == "\t" else "\ufffd" for one in words)
+
+
+_LINES: WeakKeyDictionary[Film, dict[str, Lines]] = WeakKeyDictionary()

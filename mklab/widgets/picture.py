@@ -1,0 +1,96 @@
+"""What every picture is: a question, its answer, a drawing, and the same in words."""
+
+from dataclasses import dataclass
+from html import escape
+from typing import ClassVar, Protocol
+
+from mklab.widgets.palette import LIGHT, LIVE, Palette
+from mklab.widgets.svg import document, element, text, wrap
+from mklab.widgets.view import View
+
+__all__ = ["COLUMN", "Drawing", "Picture", "drawn", "markup", "svg", "twin"]
+
+COLUMN = 600
+"""Width of a picture in pixels where two stand side by side on a page of 1280, and where nothing else is known."""
+_MARGIN = 24
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawing without its heading.
+
+    Attributes:
+        content: SVG elements.
+        height: pixels.
+    """
+
+    content: str
+    height: int
+
+
+class Picture(Protocol):
+    """One question, asked of a moment of a film, and its answer drawn and told.
+
+    An object of it holds nothing that changes: what is drawn follows from the view.
+
+    Attributes:
+        name: a word by which pages and tests refer to it.
+        question: what the picture answers.
+    """
+
+    name: ClassVar[str]
+    question: ClassVar[str]
+
+    def answer(self, view: View) -> str:
+        """The answer, in a sentence or a few."""
+
+    def draw(self, view: View, palette: Palette, width: int) -> Drawing:
+        """The drawing, ``width`` pixels wide.
+
+        What can be selected is a ``g`` with ``data-event``, ``data-cpu`` or ``data-address``, a ``tabindex`` of 0 and
+        an ``aria-label``.
+        """
+
+    def body(self, view: View, width: int) -> str:
+        """The drawing as part of a page: HTML. That of most is :func:`drawn`; words that scroll are no drawing."""
+
+    def tell(self, view: View) -> str:
+        """The same in words: ASCII, without question and answer."""
+
+
+def drawn(picture: Picture, view: View, width: int) -> str:
+    """The drawing as an SVG element inside a page, in the colours of the page's theme."""
+    drawing = picture.draw(view, LIVE, width)
+    size = {"width": width, "height": drawing.height, "viewBox": f"0 0 {width} {drawing.height}"}
+    # What can be selected inside is reached one by one: a group, not an image.
+    return element("svg", drawing.content, **size, role="group", aria_label=picture.question)
+
+
+def markup(picture: Picture, view: View, width: int, *, with_twin: bool = True) -> str:
+    """The picture as a section of a page: question, answer, drawing, and its text twin behind a button."""
+    words = f"<pre>{escape(twin(picture, view))}</pre>" if with_twin else ""
+    return (
+        f'<section class="mk-picture" data-picture="{picture.name}" aria-label="{escape(picture.question)}">'
+        f"<h3>{escape(picture.question)}</h3><p>{escape(picture.answer(view))}</p>"
+        f"{picture.body(view, width)}"
+        f'<details data-key="{picture.name}-twin"><summary>Text twin</summary>{words}</details></section>'
+    )
+
+
+def svg(picture: Picture, view: View, palette: Palette = LIGHT, width: int = COLUMN) -> str:
+    """The picture by itself: question, answer and drawing on their own paper, a whole SVG file."""
+    inner = width - 2 * _MARGIN
+    drawing, answer = picture.draw(view, palette, inner), picture.answer(view)
+    lines = wrap(answer, inner, 13)
+    content = text(_MARGIN, 36, picture.question, palette.role("ink"), size=15, bold=True)
+    for number, line in enumerate(lines):
+        content += text(_MARGIN, 56 + 18 * number, line, palette.role("muted"), size=13)
+    top = 56 + 18 * len(lines)
+    content += element("g", drawing.content, transform=f"translate({_MARGIN} {top})")
+    return document(picture.question, answer, width, top + drawing.height + _MARGIN, palette, content)
+
+
+def twin(picture: Picture, view: View) -> str:
+    """The picture in words: question and moment, the answer, and what is drawn."""
+    moment = f"At t={view.time:,}, event {view.event} of {view.film.count - 1}."
+    return f"{picture.question} {moment}\n{picture.answer(view)}\n\n{picture.tell(view)}"
