@@ -61,14 +61,27 @@ _COPIED = ("trampoline_64_bsp", "relocate_kernel_64", "rings")
 """Images whose bytes are copied to where they run; they need no loader."""
 
 
+_LIMITED = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_CPU, (5, 6))
+resource.setrlimit(resource.RLIMIT_FSIZE, (32 << 20, 32 << 20))
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+runpy.run_module("ziglang", run_name="__main__")
+"""
+"""A line such as ``.rept 1000000000`` must not keep a compiler busy for minutes, nor fill a disk."""
+
+
 def _zig(*arguments: str, cwd: Path) -> None:
+    start = ("-c", _LIMITED) if sys.platform == "linux" else ("-m", "ziglang")
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "ziglang", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+            [sys.executable, *start, *arguments], cwd=cwd, capture_output=True, text=True, check=False
         )
     except OSError as error:
         raise GuestBuildError(f"cannot run {sys.executable}: {error}") from None
-    if "No module named ziglang" in done.stderr:
+    if "due to signal" in done.stderr or "File too large" in done.stderr:
+        raise GuestBuildError("building it was stopped: it takes too long, or gives too much code")
+    if "No module named ziglang" in done.stderr or "module named 'ziglang'" in done.stderr:
         raise GuestBuildError("guest code is built by the package ziglang, which is missing; run: make setup")
     if done.returncode:
         raise GuestBuildError(done.stderr.strip())

@@ -74,6 +74,17 @@ class Lab:
         words = found.given(self.progress.seed) if found.given is not None else "Everybody has the same numbers."
         return Given(words)
 
+    def question(self, exercise: str) -> object:
+        """What there is to choose from: the options of a prediction, or the lines to be put into order.
+
+        Raises:
+            ValueError: this lab has no such exercise, or the text above it says all.
+        """
+        found = self._find(exercise)
+        if found.question is None:
+            raise ValueError(f"exercise must be a prediction or one with lines to be put into order, not {exercise!r}")
+        return found.question
+
     def check(self, exercise: str) -> Verdict:
         """Check the answer's cell as it was run last.
 

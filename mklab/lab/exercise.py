@@ -77,6 +77,7 @@ class Exercise:
         prelude: Python that comes before the answer: imports that the notebook has made.
         given: the student's numbers, in words, by the seed; None where everybody has the same.
         solve: the solution's source by the seed, where the seed changes it.
+        question: what the notebook shows above the answer: options, or lines with letters; None where the text says all.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Exercise:
     prelude: str = ""
     given: Callable[[int], str] | None = None
     solve: Callable[[int], str] | None = None
+    question: object = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

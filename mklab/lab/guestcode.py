@@ -2,7 +2,7 @@
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
@@ -32,16 +32,24 @@ class Code:
         base: the address it was linked for.
         data: the bytes, data and zeros included.
         symbols: addresses by name.
+        lines: line of the cell by the address at which its code begins; it holds up to the next one; 0: of no line.
     """
 
     base: int
     data: bytes
     symbols: dict[str, int]
+    lines: dict[int, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """Bytes."""
         return len(self.data)
+
+    def line(self, address: int) -> int | None:
+        """The line of the cell that the code at ``address`` was made from; None where it is of none."""
+        if not self.base <= address < self.base + self.size:
+            return None
+        return self.lines.get(max((one for one in self.lines if one <= address), default=-1)) or None
 
 
 def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
@@ -67,10 +75,10 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
     source = text if text.endswith("\n") else f"{text}\n"
     others = {key[::-1].replace("_", ".", 1)[::-1]: value for key, value in more.items()}
     try:
-        image = build.build({name: source, **others}, _SCRIPT.format(base=base), movable=False)
+        image = build.build({name: source, **others}, _SCRIPT.format(base=base), movable=False, debug=True)
     except GuestBuildError as error:
         raise GuestBuildError(_at_lines(str(error), text)) from None
-    return _code(image, base)
+    return _code(image, base, name)
 
 
 def _at_lines(message: str, text: str) -> str:
@@ -83,7 +91,7 @@ def _at_lines(message: str, text: str) -> str:
     return "\n".join(dict.fromkeys(found)) or message
 
 
-def _code(image: bytes, base: int) -> Code:
+def _code(image: bytes, base: int, file: str) -> Code:
     elf = ELFFile(io.BytesIO(image))
     section = elf.get_section_by_name(".text")
     data = section.data() if section is not None else b""
@@ -93,4 +101,5 @@ def _code(image: bytes, base: int) -> Code:
         symbols = {
             one.name: one["st_value"] for one in table.iter_symbols() if one.name and one["st_shndx"] != "SHN_ABS"
         }
-    return Code(base, data, symbols)
+    lines = {at: line if found == file else 0 for at, (found, line) in sorted(build.source_lines(image).items())}
+    return Code(base, data, symbols, lines)

@@ -2,7 +2,8 @@
 
 Each cell names itself (``# %% id="watch"``), so that its id outlives every change around it. A cell that holds an
 answer says to which exercise (``exercise="00.1"``), and the lines between the two markers, which are nbgrader's, are
-the solution. The stub is the same cell with an ellipsis in their place, so the two cannot drift apart.
+the solution. The stub is the same cell with an ellipsis in their place, so the two cannot drift apart. A block of
+Python that only assigns to names, at the cell's margin, keeps the names: ``choice = "B"`` becomes ``choice = ...``.
 """
 
 import re
@@ -36,6 +37,7 @@ MAGICS = {"python": "answer", "asm": "asm", "c": "c"}
 _ELLIPSIS = {"python": "...", "asm": "# ...", "c": "/* ... */"}
 
 _BLOCK = re.compile(rf"^([ \t]*){BEGIN}\n(.*?)^[ \t]*{END}$", re.MULTILINE | re.DOTALL)
+_ASSIGNED, _NAME = re.compile(r"(?:[a-z_]+\w* = .*\n)+"), re.compile(r"^(\w+) = ", re.MULTILINE)
 _ID = re.compile(r"[a-z0-9-]{1,64}")
 _COMMENT = re.compile(r"^# ?", re.MULTILINE)
 
@@ -93,7 +95,13 @@ def read(script: Path) -> NotebookNode:
 
 def stub(source: str, lang: str = "python") -> str:
     """The text of an answer's cell as students get it: an ellipsis in place of each solution."""
-    return _BLOCK.sub(rf"\1{_ELLIPSIS[lang]}", source)
+
+    def blank(block: re.Match[str]) -> str:
+        if lang == "python" and (names := _ASSIGNED.fullmatch(block[2]) and _NAME.findall(block[2])):
+            return "\n".join(f"{name} = ..." for name in names)
+        return f"{block[1]}{_ELLIPSIS[lang]}"
+
+    return _BLOCK.sub(blank, source)
 
 
 def solution(source: str) -> str:
