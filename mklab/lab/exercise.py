@@ -77,7 +77,7 @@ class Exercise:
         prelude: Python that comes before the answer: imports that the notebook has made.
         given: the student's numbers, in words, by the seed; None where everybody has the same.
         solve: the solution's source by the seed, where the seed changes it.
-        question: what the notebook shows above the answer: options, or lines with letters; None where the text says all.
+        question: what the notebook shows above the answer: options, or lines with letters; None: nothing but its text.
     """
 
     id: str

@@ -23,9 +23,12 @@ ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 LANDING = 0xFFF0
 """Offset from the code's base at which a return arrives: HLT, and a jump back to it."""
 _LAND = b"\xf4\xeb\xfd"
+_BP = 3
+_BREAKPOINT = b"\xcc"
+"""INT3 fills the memory behind the code: who runs on beyond its end is caught at once."""
 _GDT = 0x600
 _DESCRIPTORS = (0, 0x00CF9B000000FFFF, 0x00AF9B000000FFFF, 0x00CF93000000FFFF)
-"""Null, 32-bit code (0x08), 64-bit code (0x10) and data (0x18), each of 4 GiB from 0; Linux's boot GDT has 0x10, 0x18."""
+"""Null, 32-bit code (0x08), 64-bit code (0x10) and data (0x18), each of 4 GiB from 0."""
 
 
 def _nothing(_machine: Machine, _code: Code) -> None:
@@ -82,8 +85,7 @@ class Place:
         if code.size > LANDING:
             raise ValueError(f"code must be at most {LANDING} bytes long, not {code.size!r}")
         machine = self.make() if self.make is not None else Machine(self.cpus, self.ram, on_shutdown="halt")
-        machine.poke(self.base, code.data)
-        machine.poke(self.base + LANDING, _LAND)
+        machine.poke(self.base, code.data.ljust(LANDING, _BREAKPOINT) + _LAND)
         if self.cpu is not None:
             self._enter(machine, code, self.cpu)
         self.prepare(machine, code)
@@ -181,6 +183,13 @@ class Ran:
     def shutdown(self) -> Shutdown | None:
         """Whether a CPU has shut down: a triple fault."""
         return next((event for event in self.events if isinstance(event, Shutdown)), None)
+
+    @property
+    def ran_on(self) -> bool:
+        """Whether the first exception came from running on beyond the code's end."""
+        fault, end = self.fault, self.code.base + self.code.size
+        origin = self.place.base if self.place.mode == "real" else 0
+        return fault is not None and fault.vector == _BP and fault.rip + origin == end + 1
 
     @property
     def endless(self) -> bool:

@@ -57,7 +57,7 @@ def first_difference(expected: Any, got: Any, *, show: bool = True) -> str:
 def _in_rows(expected: Sequence[Any], got: Sequence[Any], noun: str, show: bool) -> str:
     for number, (one, other) in enumerate(zip_longest(expected, got, fillvalue=_NOTHING)):
         if one is _NOTHING:
-            return f"The first difference is {noun} {number}, counted from 0: there should be none, not {as_python(other)}."
+            return f"The first difference is {noun} {number}, counted from 0: there should be no {as_python(other)}."
         if one != other:
             yours = "yours has none" if other is _NOTHING else f"yours is {as_python(other)}"
             wanted = f", expected {as_python(one)}" if show else ""

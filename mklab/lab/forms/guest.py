@@ -115,8 +115,8 @@ def told(ran: Ran, text: str) -> Verdict | None:
     if smashed is not None:
         line = ran.writer(smashed.address)
         return not_yet(
-            f"Your code has written over {smashed.name}: the byte at {smashed.address:#x} was {smashed.before:#04x} and is"
-            f" {smashed.after:#04x}.",
+            f"Your code has written over {smashed.name}: the byte at {smashed.address:#x} was {smashed.before:#04x} and"
+            f" is {smashed.after:#04x}.",
             _line(text, line) if line else f"address {smashed.address:#x}",
             "Work out the address of this store: base, index, segment. Is it the one that you meant?",
             expected=f"{smashed.before:#04x} at {smashed.address:#x}",
@@ -134,6 +134,13 @@ def told(ran: Ran, text: str) -> Verdict | None:
 
 
 def _faulted(ran: Ran, text: str, fault: Fault) -> Verdict:
+    if ran.ran_on:
+        last = len(text.rstrip().splitlines())
+        return not_yet(
+            "Your code ran on beyond its last instruction, into memory that holds none of yours.",
+            _line(text, last),
+            "A CPU never stops by itself. What should end your code: RET, HLT, or a jump?",
+        )
     name = EXCEPTIONS.get(fault.vector, f"exception {fault.vector}")
     words = f"CPU {fault.cpu} raised an exception ({name})"
     if fault.error is not None:

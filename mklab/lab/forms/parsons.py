@@ -29,7 +29,8 @@ class Lines:
             f"{html.escape(line)}</code></td></tr>"
             for letter, line in self.by_letter.items()
         )
-        return f'<table><thead><tr><th scope="col"></th><th scope="col">line</th></tr></thead><tbody>{rows}</tbody></table>'
+        heads = '<tr><th scope="col"></th><th scope="col">line</th></tr>'
+        return f"<table><thead>{heads}</thead><tbody>{rows}</tbody></table>"
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def _judge(asked: Prediction, answer: Answer) -> Verdict:
     try:
         choice, confidence = taken(answer, "choice"), taken(answer, "confidence")
     except MissingError as error:
-        words = list(options) if error.name == "choice" else list(CONFIDENCE)
-        return not_yet(f"{error}.", next_step=f"Give it one of these: {', '.join(map(repr, words))}.")
+        known = list(options) if error.name == "choice" else list(CONFIDENCE)
+        return not_yet(f"{error}.", next_step=f"Give it one of these: {', '.join(map(repr, known))}.")
     if choice not in list(options):
         return not_yet(f"There is no option {choice!r}.", next_step=f"Choose one of {', '.join(options)}.")
     if confidence not in CONFIDENCE:

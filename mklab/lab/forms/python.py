@@ -79,7 +79,7 @@ def _tried(answer: Answer, function: str, case: Case) -> Verdict | None:
     try:
         got = answer.call(function, *case.args)
     except AnswerError as error:
-        if error.kind != "raised" or error.type in ("SyntaxError", "NameError") and error.type != case.raises:
+        if error.kind != "raised" or (error.type in ("SyntaxError", "NameError") and error.type != case.raises):
             raise
         if case.raises == error.type and case.says in str(error):
             return None

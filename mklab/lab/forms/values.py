@@ -106,9 +106,7 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
         f"{happened} {difference}".strip(),
         first.name,
         first.look,
-        expected=f"{first.name} = {as_python(value)}"
-        if first.show
-        else f"{first.name}: {first.what}, {kind_of(value)}",
+        expected=f"{first.name} = {as_python(value) if first.show else kind_of(value)}",
         got=f"{first.name} = {_short(as_python(yours))}",
     )
 
