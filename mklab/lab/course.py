@@ -95,14 +95,15 @@ class Lab:
         found = self._find(exercise)
         text = ANSWERS.get(exercise)
         if text is None:
-            return Verdict(
+            verdict = Verdict(
                 Outcome.NOT_ATTEMPTED,
                 f"No cell with an answer to {exercise} has been run.",
                 next_step=f"Run the cell that begins with %%{_magic(found)} {exercise}, then this one again.",
                 exercise=exercise,
             )
-        verdict = check(exercise, text, self.progress.seed).verdict
-        self.progress.note(exercise, verdict.outcome)
+        else:
+            verdict = check(exercise, text, self.progress.seed).verdict
+            self.progress.note(exercise, verdict.outcome)
         if os.environ.get(_NBGRADER) and not verdict.passed:
             raise AssertionError(repr(verdict))
         return verdict
