@@ -13,7 +13,10 @@ from mklab.guest import build
 __all__ = ["Code", "compiled"]
 
 _FILES = {"asm": "cell.S", "c": "cell.c"}
-_OUTSIDE = re.compile(r'^\s*(\.incbin|\.include|#\s*include\s*(?!"abi\.h"))', re.MULTILINE)
+_OUTSIDE = re.compile(
+    r'\.?incbin\b|\.include\b|(?:#|%:|\?\?=)\s*include(?:_next)?\b(?!\s*"abi\.h")|(?:#|%:|\?\?=)\s*(?:import|embed)\b'
+)
+"""What takes in another file: wherever it stands, after a label, in inline assembly, or as a macro's argument."""
 _TOLD = re.compile(r"^cell\.[Sc]:(\d+):\d+: (?:fatal )?(error|warning): (.*)$", re.MULTILINE)
 _SCRIPT = """
 SECTIONS {{
@@ -68,9 +71,10 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
     """
     if lang not in _FILES:
         raise ValueError(f"lang must be one of {list(_FILES)}, not {lang!r}")
-    if outside := _OUTSIDE.search(text):
-        line = text.count("\n", 0, outside.start(1)) + 1
-        raise GuestBuildError(f"line {line}: {outside[1]}: a cell takes in no other file but abi.h")
+    # Lines that end in a backslash are one to the compiler.
+    if outside := _OUTSIDE.search(text.replace("\\\n", "")):
+        line = text.count("\n", 0, outside.start()) + 1
+        raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but abi.h")
     name = _FILES[lang]
     source = text if text.endswith("\n") else f"{text}\n"
     others = {key[::-1].replace("_", ".", 1)[::-1]: value for key, value in more.items()}

@@ -14,13 +14,13 @@ from mklab.lab import course
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[Any]:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    InteractiveShell.clear_instance()  # type: ignore[no-untyped-call]
+    InteractiveShell.clear_instance()
     shell: Any = InteractiveShell.instance()
     shell.run_line_magic("load_ext", "mklab.lab.magics")
     monkeypatch.setattr(course, "ANSWERS", {})
     yield shell
     shell.history_manager.end_session()
-    InteractiveShell.clear_instance()  # type: ignore[no-untyped-call]
+    InteractiveShell.clear_instance()
 
 
 def test_an_answer_runs_and_is_kept_as_text(shell: Any) -> None:

@@ -83,6 +83,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            # What nobody has read, or written, any more is lost.
+            with suppress(BrokenPipeError):
+                stream.close()
 
 
 def _failed(exercise: str, happened: str) -> Verdict:
