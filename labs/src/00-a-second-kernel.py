@@ -153,11 +153,11 @@ def boot_second_kernel(host):
 course.check("00.1")
 
 # %% [markdown] id="hints"
-# Stuck? There are three hints: change the 1 to 2, then to 3. They cost nothing, and nobody counts them. A solution to
-# compare with is in `labs/solutions`.
+# Stuck? There are three hints: each time you run the cell, it gives the next one. They cost nothing. After all three
+# and an attempt, or after a pass, `course.solution("00.1")` shows an answer to compare with.
 
 # %% id="hint"
-course.hint("00.1", 1)
+course.hint("00.1")
 
 # %% [markdown] id="linux"
 # ## What Linux does
@@ -199,3 +199,11 @@ course.hint("00.1", 1)
 # A CPU is given up, reset, and led into another kernel; in between it belongs to nobody. Two kernels that know nothing
 # of each other talk through a slot in memory and one interrupt vector. And nothing protects one from the other: try
 # `minikernel_image(0x1000000, ...)` in the exercise, and see what the check says about the host.
+
+# %% [markdown] id="progress"
+# ## How far you are
+# Your progress lies in a file beside this notebook. It leaves this computer only if you download it: do so on Binder,
+# which forgets it after ten minutes without you, and upload it again when you go on.
+
+# %% id="report"
+course.report()

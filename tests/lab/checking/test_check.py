@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mklab.lab.checking import check as checking
+import mklab
 from mklab.lab.checking.check import check
 from mklab.lab.verdict import Outcome, Verdict
 
@@ -35,7 +35,7 @@ def examiner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place.mkdir(parents=True)
     for folder in (place, place.parent, place.parent.parent):
         (folder / "__init__.py").write_text("")
-    monkeypatch.setattr(checking.mklab, "__file__", str(tmp_path / "fake" / "mklab" / "__init__.py"))
+    monkeypatch.setattr(mklab, "__file__", str(tmp_path / "fake" / "mklab" / "__init__.py"))
     return place / "examiner.py"
 
 
