@@ -43,6 +43,20 @@ def descendants() -> set[int]:
     return {one.pid for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE}
 
 
+def child_is_gone(temporary: Path) -> bool:
+    """Whether the process that an examiner has started is gone: it is not among our children any more."""
+    pid = int((temporary.parent / "pid").read_text())
+    # A signal takes its time, and a computer that is busy some more.
+    for _ in range(1000):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def test_a_right_and_a_wrong_answer_and_the_stub(temporary: Path) -> None:
     """The real examiner, once for each."""
     before = descendants()
@@ -105,6 +119,7 @@ _CHILDREN = """
 import subprocess, sys, time, pathlib
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 pathlib.Path("left-behind").write_text("x")
+pathlib.Path({pid!r}).write_text(str(child.pid))
 {then}
 """
 
@@ -113,18 +128,23 @@ pathlib.Path("left-behind").write_text("x")
 @pytest.mark.parametrize("then", ["time.sleep(600)", "sys.exit(1)", "print('{')"])
 def test_one_that_hangs_is_ended_with_all_it_started(examiner: Path, temporary: Path, then: str) -> None:
     """Its standard streams are inherited by the child, which would keep the check waiting."""
-    examiner.write_text(_CHILDREN.format(then=then))
+    examiner.write_text(_CHILDREN.format(then=then, pid=str(temporary.parent / "pid")))
     before = descendants()
     found = check("00.1", "x = 1", seconds=3).verdict
     assert found.outcome is Outcome.NOT_CHECKED
     assert "had not ended after 3 seconds" in found.happened
+    assert child_is_gone(temporary)
     assert descendants() == before
     assert list(temporary.iterdir()) == []
 
 
 @posix
 def test_ctrl_c_gives_a_verdict_and_leaves_nothing_running(examiner: Path, temporary: Path) -> None:
-    examiner.write_text(_CHILDREN.format(then="pathlib.Path('begun').write_text('x'); time.sleep(600)"))
+    examiner.write_text(
+        _CHILDREN.format(
+            then="pathlib.Path('begun').write_text('x'); time.sleep(600)", pid=str(temporary.parent / "pid")
+        )
+    )
     before = descendants()
 
     def interrupt() -> None:
@@ -139,5 +159,6 @@ def test_ctrl_c_gives_a_verdict_and_leaves_nothing_running(examiner: Path, tempo
     assert found.outcome is Outcome.NOT_CHECKED
     assert "interrupted" in found.happened
     assert found.next_step == "Run this cell again."
+    assert child_is_gone(temporary)
     assert descendants() == before
     assert list(temporary.iterdir()) == []

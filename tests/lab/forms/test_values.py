@@ -114,3 +114,18 @@ def test_first_difference(expected: object, got: object, words: str) -> None:
     found = first_difference(expected, got)
     assert words in found
     assert bool(words) == bool(found)
+
+
+def test_a_row_that_is_not_to_be_shown_is_told_where_it_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        source, "answer_cell", lambda _: ("### BEGIN SOLUTION\nrow = [16, 1]\n### END SOLUTION\n", "python")
+    )
+    value = Value("row", "two numbers", "Look again.")
+    one = values(
+        "99.1", "Rows", "memory", lambda _: {"row": [16, 1]}, (value,), ("look", "rule", "shape"), (), passed="Yes."
+    )
+    verdict = one.examine("row = [17, 1]")
+    assert "item 0, counted from 0: yours is 0x11." in verdict.happened
+    assert "0x10" not in verdict.message
+    assert one.examine("row = (16, 1)").passed
+    assert not one.examine("row = [16, True]").passed
