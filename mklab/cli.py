@@ -12,6 +12,7 @@ from mklab.cli_boot import boot
 from mklab.cli_build import build
 from mklab.cli_defect import defect
 from mklab.cli_demo import demo
+from mklab.cli_exercises import exercises
 from mklab.cli_explore import explore
 from mklab.cli_inspect import inspect
 
@@ -61,5 +62,6 @@ main.add_command(boot)
 main.add_command(build)
 main.add_command(defect)
 main.add_command(demo)
+main.add_command(exercises)
 main.add_command(explore)
 main.add_command(inspect)

@@ -21,9 +21,11 @@
 # - follow a message from one kernel to another, step by step.
 
 # %% id="open"
-from mklab import Host, Scenario, minikernel_image
+from mklab import Scenario, lab, minikernel_image
 from mklab.lab import lab00
 from mklab.widgets.dashboard import Dashboard
+
+course = lab.open("00")
 
 # %% [markdown] id="story"
 # ## What will happen
@@ -136,7 +138,7 @@ print(run.machine.trace.count, "events, sha256", run.machine.trace.sha256)
 
 
 # %% id="second-kernel" exercise="00.1"
-def boot_second_kernel(host: Host) -> None:
+def boot_second_kernel(host):
     ### BEGIN SOLUTION
     image = minikernel_image(0x3000000, 1, [3, 0, 1, 2])
     host.cpu_down(3)
@@ -147,15 +149,15 @@ def boot_second_kernel(host: Host) -> None:
     ### END SOLUTION
 
 
-# %% id="second-kernel-check"
-lab00.second_kernel.check(boot_second_kernel)
+# %% id="second-kernel-check" check="00.1"
+course.check("00.1")
 
 # %% [markdown] id="hints"
-# Stuck? There are three hints: change the 1 to 2, then to 3. They cost nothing, and nobody counts them. A solution to
-# compare with is in `labs/solutions`.
+# Stuck? There are three hints: each time you run the cell, it gives the next one. They cost nothing. After all three
+# and an attempt, or after a pass, `course.solution("00.1")` shows an answer to compare with.
 
 # %% id="hint"
-lab00.second_kernel.hint(1)
+course.hint("00.1")
 
 # %% [markdown] id="linux"
 # ## What Linux does
@@ -197,3 +199,11 @@ lab00.second_kernel.hint(1)
 # A CPU is given up, reset, and led into another kernel; in between it belongs to nobody. Two kernels that know nothing
 # of each other talk through a slot in memory and one interrupt vector. And nothing protects one from the other: try
 # `minikernel_image(0x1000000, ...)` in the exercise, and see what the check says about the host.
+
+# %% [markdown] id="progress"
+# ## How far you are
+# Your progress lies in a file beside this notebook. It leaves this computer only if you download it: do so on Binder,
+# which forgets it after ten minutes without you, and upload it again when you go on.
+
+# %% id="report"
+course.report()

@@ -61,17 +61,31 @@ _COPIED = ("trampoline_64_bsp", "relocate_kernel_64", "rings")
 """Images whose bytes are copied to where they run; they need no loader."""
 
 
+_LIMITED = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_CPU, (3, 4))
+resource.setrlimit(resource.RLIMIT_FSIZE, (32 << 20, 32 << 20))
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+runpy.run_module("ziglang", run_name="__main__")
+"""
+"""A line such as ``.rept 1000000000`` must not keep a compiler busy for minutes, nor fill a disk."""
+
+
 def _zig(*arguments: str, cwd: Path) -> None:
+    start = ("-c", _LIMITED) if sys.platform == "linux" else ("-m", "ziglang")
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "ziglang", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+            [sys.executable, *start, *arguments], cwd=cwd, capture_output=True, text=True, check=False
         )
     except OSError as error:
         raise GuestBuildError(f"cannot run {sys.executable}: {error}") from None
+    told = done.stderr.strip()
+    if done.returncode and (not told or "due to signal" in told or "File too large" in told):
+        raise GuestBuildError("building it was stopped: it takes too long, or gives too much code")
     if "No module named ziglang" in done.stderr:
         raise GuestBuildError("guest code is built by the package ziglang, which is missing; run: make setup")
     if done.returncode:
-        raise GuestBuildError(done.stderr.strip())
+        raise GuestBuildError(told)
 
 
 def build(sources: dict[str, str], linker_script: str, *, movable: bool = True, debug: bool = False) -> bytes:

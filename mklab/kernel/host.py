@@ -39,7 +39,7 @@ from mklab.machine.ownership import Image
 from mklab.machine.power import entry_registers
 from mklab.machine.process import Call
 
-__all__ = ["Host", "minikernel_image"]
+__all__ = ["Host", "identity_tables", "minikernel_image"]
 
 _NAME = "host"
 _PAGE = 4096
@@ -132,7 +132,7 @@ class Host(Kernel):
         self.kimages.initialise(options.crashkernel)
         machine.poke(COMMAND_LINE, text)
         machine.poke(BOOT_PARAMS, self._boot_params())
-        machine.poke(BOOT_PAGE_TABLES, _identity_tables(BOOT_PAGE_TABLES))
+        machine.poke(BOOT_PAGE_TABLES, identity_tables(BOOT_PAGE_TABLES))
         for cpu in range(len(apicids)):
             machine.plan(cpu, _NAME)
         machine.enter_kernel(0, entry_registers(image.entry, HOST_BASE, BOOT_PARAMS, BOOT_PAGE_TABLES))
@@ -363,7 +363,7 @@ class Host(Kernel):
         self.kimages.state.set("kexec_lock", 0)
 
 
-def _identity_tables(base: int) -> bytes:
+def identity_tables(base: int) -> bytes:
     """Six pages of tables at ``base`` that map 0 to 4 GiB to itself, in pages of 2 MiB."""
     pml4 = struct.pack("<Q", base + 0x1000 | 3).ljust(_PAGE, b"\0")
     pdpt = struct.pack("<4Q", *(base + 0x2000 + _PAGE * i | 3 for i in range(4))).ljust(_PAGE, b"\0")

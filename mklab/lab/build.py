@@ -4,7 +4,9 @@ The same script gives the same bytes on every computer, so that both can be comm
 script's own, and nothing of when or where a notebook was executed is kept.
 """
 
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -13,6 +15,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from mklab.lab import source
+from mklab.lab.progress import FILE, PLACE
 from mklab.lab.source import LabSourceError
 
 __all__ = ["build", "solution_notebook", "student_notebook", "to_text"]
@@ -56,7 +59,9 @@ def student_notebook(script: Path) -> NotebookNode:
     """The notebook as handed out: stubs in place of solutions, nothing executed."""
     notebook = _notebook(script)
     for cell in notebook.cells:
-        cell.source = source.stub(cell.source)
+        if answers := cell.metadata.get("mklab", {}).get("exercise"):
+            lang = cell.metadata["mklab"]["lang"]
+            cell.source = source.magic(answers, lang) + source.stub(cell.source, lang)
     return notebook
 
 
@@ -68,7 +73,8 @@ def solution_notebook(script: Path) -> NotebookNode:
     """
     notebook = _notebook(script)
     for cell in notebook.cells:
-        cell.source = source.solution(cell.source)
+        if answers := cell.metadata.get("mklab", {}).get("exercise"):
+            cell.source = source.magic(answers, cell.metadata["mklab"]["lang"]) + source.solution(cell.source)
         if cell.cell_type == "markdown":
             # It lies one folder deeper than the student's.
             cell.source = cell.source.replace("](../", "](../../")
@@ -81,8 +87,9 @@ def solution_notebook(script: Path) -> NotebookNode:
         resources={"metadata": {"path": str(script.parent)}},
     )
     try:
-        # On its own standard error a kernel warns of how it is reached; what a cell prints there comes as an output.
-        client.execute(stderr=subprocess.DEVNULL)
+        with tempfile.TemporaryDirectory() as folder:
+            # On its own standard error a kernel warns of how it is reached; what a cell prints there is an output.
+            client.execute(stderr=subprocess.DEVNULL, env={**os.environ, PLACE: str(Path(folder) / FILE)})
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LabSourceError(f"{script.name}: a cell of the solution does not run: {error}") from error
     notebook.metadata = _metadata()
@@ -107,9 +114,29 @@ def _metadata() -> NotebookNode:
     return node
 
 
+def _add_nbgrader(cell: NotebookNode) -> None:
+    """Say in nbgrader's words (schema 3) which cells are answers and which give the points."""
+    own = cell.metadata.get("mklab", {})
+    exercise = own.get("exercise") or own.get("check")
+    if exercise is None:
+        return
+    gives, name = "check" in own, "check" if "check" in own else "answer"
+    cell.metadata["nbgrader"] = {
+        "grade": gives,
+        "grade_id": f"{name}-{exercise.replace('.', '-')}",
+        "locked": gives,
+        "schema_version": 3,
+        "solution": not gives,
+        "task": False,
+        **({"points": 1} if gives else {}),
+    }
+
+
 def _notebook(script: Path) -> NotebookNode:
     notebook = source.read(script)
     notebook.metadata = _metadata()
+    for cell in notebook.cells:
+        _add_nbgrader(cell)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 

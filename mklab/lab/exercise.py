@@ -1,89 +1,26 @@
 """Exercises: declared once, checked at once, with a verdict that says what happened, where, and what to do next.
 
-The text students read and the cell they fill lie in the lab's script (:mod:`mklab.lab.source`); here is the rest: the
-check, the hints, and the wrong answers that we know, each with the message that it must get.
+The text that students read and the cell that they fill lie in the lab's script (:mod:`mklab.lab.source`); here is the
+rest: the check, the hints, and the wrong answers that we know, each with the message that it must get.
 """
 
-import html
-import linecache
-import traceback
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 from mklab.errors import MklabError
 from mklab.lab import source
+from mklab.lab.checking.answer import Answer, AnswerError
+from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.schedule import RoundRobin
+from mklab.trace import Trace
 
-__all__ = [
-    "Attempt",
-    "Exercise",
-    "Hint",
-    "LimitedRoundRobin",
-    "Mistake",
-    "OutOfSlicesError",
-    "Outcome",
-    "Verdict",
-    "attempt",
-]
+__all__ = ["KINDS", "Exercise", "Hint", "LimitedRoundRobin", "Mistake", "OutOfSlicesError", "not_yet"]
 
-
-class Outcome(StrEnum):
-    """What a check can find. It proves no answer right, so the best it can say is that the checks were passed."""
-
-    PASSED = "passed the checks"
-    NOT_YET = "not yet"
-    NOT_ATTEMPTED = "not attempted yet"
-    NOT_CHECKED = "could not be checked"
-
-
-_MARKS = {
-    Outcome.PASSED: "\u2713",
-    Outcome.NOT_YET: "\u2026",
-    Outcome.NOT_ATTEMPTED: "\u25cb",
-    Outcome.NOT_CHECKED: "!",
-}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a check says.
-
-    Attributes:
-        outcome: in a word.
-        happened: what the answer made the machine do.
-        where: the event, the time, or the line of the answer to look at; may be empty.
-        next_step: what to do next.
-        exercise: whose verdict it is.
-    """
-
-    outcome: Outcome
-    happened: str
-    where: str = ""
-    next_step: str = ""
-    exercise: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the checks were passed."""
-        return self.outcome is Outcome.PASSED
-
-    def _parts(self) -> list[tuple[str, str]]:
-        parts = [("What happened", self.happened), ("Where", self.where), ("What to do next", self.next_step)]
-        return [(name, text) for name, text in parts if text]
-
-    def __repr__(self) -> str:
-        """The verdict as text, for terminals, screen readers and tests."""
-        title = f"Exercise {self.exercise}: {self.outcome}".replace("Exercise : ", "")
-        return "\n".join([title, *(f"  {name}: {text}" for name, text in self._parts())])
-
-    def _repr_html_(self) -> str:
-        """The same for a notebook; the outcome is in words and by a mark, never in colour alone."""
-        title = f"{_MARKS[self.outcome]} Exercise {html.escape(self.exercise)}: {self.outcome}"
-        rows = "".join(f"<p><b>{name}.</b> {html.escape(text)}</p>" for name, text in self._parts())
-        style = "border-left:4px solid currentColor;padding:2px 12px;max-width:46em"
-        return f'<div role="status" style="{style}"><p><b>{title}</b></p>{rows}</div>'
+KINDS = ("python", "assembly", "c", "memory", "prediction", "parsons", "diagnose", "review")
+"""How an exercise is answered: a function in Python; assembly or C that runs on the machine; values read from memory;
+the letter of an option; the order of given lines; a cause found in a recorded run; a judgement with its evidence."""
 
 
 @dataclass(frozen=True)
@@ -131,46 +68,76 @@ class Exercise:
     Attributes:
         id: lab and number, as in the script's cell: ``"00.1"``.
         title: a few words.
-        kind: how it is answered; ``"python"`` is a function in Python.
-        judge: the check: from what the student wrote to a verdict. It changes nothing outside itself.
+        kind: one of :data:`KINDS`.
+        judge: the check: from what the student wrote, and the seed of the student's numbers, to a verdict. It changes
+            nothing outside itself.
         hints: three, from where to look to the shape of the answer.
         mistakes: wrong answers that we know.
+        alternatives: other right answers: the whole cell, or edits of the solution as in a :class:`Mistake`.
+        prelude: Python that comes before the answer: imports that the notebook has made.
+        given: the student's numbers, in words, by the seed; None where everybody has the same.
+        solve: the solution's source by the seed, where the seed changes it.
+        question: what the notebook shows above the answer: options, or lines with letters; None: nothing but its text.
     """
 
     id: str
     title: str
     kind: str
-    judge: Callable[[Any], Verdict]
+    judge: Callable[[Answer, int], Verdict]
     hints: tuple[str, str, str]
     mistakes: tuple[Mistake, ...]
+    alternatives: tuple[str | Mistake, ...] = ()
+    prelude: str = ""
+    given: Callable[[int], str] | None = None
+    solve: Callable[[int], str] | None = None
+    question: object = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, not {self.kind!r}")
+
+    @property
+    def lab(self) -> str:
+        """The number of its lab, as in ``"00"``."""
+        return self.id.split(".")[0]
 
     @property
     def stub(self) -> str:
-        """The cell as students get it."""
-        return source.stub(source.answer_cell(self.id))
+        """The cell's text as students get it, without its magic."""
+        return source.stub(*source.answer_cell(self.id))
 
-    @property
-    def solution(self) -> str:
-        """The cell with our answer."""
-        return source.solution(source.answer_cell(self.id))
+    def solution(self, seed: int = 0) -> str:
+        """The cell's text with our answer, for the numbers of ``seed``."""
+        return self.solve(seed) if self.solve is not None else source.solution(source.answer_cell(self.id)[0])
 
-    def check(self, answer: object) -> Verdict:
-        """Check ``answer``; whatever it does, a verdict comes back."""
-        try:
-            verdict = self.judge(answer)
-        except KeyboardInterrupt:
+    def examine(self, cell: str, seed: int = 0) -> Verdict:
+        """Check the text of a cell; whatever it does, a verdict comes back.
+
+        It is for the examiner's process: a notebook calls :func:`mklab.lab.checking.check.check`.
+        """
+        body = source.body(cell)
+        if _same(body, self.stub):
             verdict = Verdict(
-                Outcome.NOT_CHECKED,
-                "The check was interrupted before your answer had returned.",
-                next_step="Look for a loop in your answer that never ends, then run this cell again.",
+                Outcome.NOT_ATTEMPTED,
+                "The cell is as it was given to you.",
+                next_step="Put your answer in place of the three dots. The first hint says where to begin.",
             )
-        except Exception as error:  # a defect of ours must not look like one of the student's
-            verdict = Verdict(
-                Outcome.NOT_CHECKED,
-                f"The check itself failed: {type(error).__name__}: {error}",
-                next_step="This is the lab's mistake, not yours. Please report it, with the text of your cell.",
-            )
+        else:
+            verdict = self._judged(body, seed)
         return replace(verdict, exercise=self.id)
+
+    def _judged(self, body: str, seed: int) -> Verdict:
+        with Answer(body, self.prelude) as answer:
+            try:
+                return self.judge(answer, seed)
+            except AnswerError as error:
+                return told(error, body)
+            except Exception as error:  # a defect of ours must not look like one of the student's
+                return Verdict(
+                    Outcome.NOT_CHECKED,
+                    f"The check itself failed: {type(error).__name__}: {error}",
+                    next_step="This is the lab's mistake, not yours. Please report it, with the text of your cell.",
+                )
 
     def hint(self, level: int = 1) -> Hint:
         """Hint 1 says where to look, 2 which rule holds, 3 what the answer looks like.
@@ -183,33 +150,34 @@ class Exercise:
         return Hint(f"Hint {level} of 3: {self.hints[level - 1]}")
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """What became of calling a student's function.
-
-    Attributes:
-        error: what it raised, or None.
-        line: the line of the student's code at which it did, with its number; empty where there is none.
-    """
-
-    error: BaseException | None = None
-    line: str = ""
+def not_yet(happened: str, where: str = "", next_step: str = "", **more: Any) -> Verdict:
+    """The verdict on an answer that is wrong."""
+    return Verdict(Outcome.NOT_YET, happened, where, next_step, **more)
 
 
-def attempt(answer: Callable[..., object], *arguments: object) -> Attempt:
-    """Call a student's function and catch what it raises; only an interrupt passes through."""
-    try:
-        answer(*arguments)
-    except (Exception, SystemExit) as error:
-        code = getattr(answer, "__code__", None)
-        own = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if code and frame.filename == code.co_filename
-        ]
-        if not own or own[-1].lineno is None:
-            return Attempt(error)
-        text = linecache.getline(own[-1].filename, own[-1].lineno).strip()
-        return Attempt(error, f"line {own[-1].lineno} of your cell" + (f": {text}" if text else ""))
-    return Attempt()
+def told(error: AnswerError, body: str) -> Verdict:
+    """The verdict on code that did not come to an end as code should."""
+    where = error.where(body)
+    match error.kind:
+        case "raised" if error.type == "SyntaxError":
+            return not_yet(f"Python cannot read your cell: {error}.", where, "Look at this line and the one above it.")
+        case "raised":
+            return not_yet(
+                f"Your code raised {error.type}: {error}", where, "Find out which value this line had, and why."
+            )
+        case "endless":
+            return not_yet(f"Your code did not come to an end: {error}.", where, "Which loop never ends, and why?")
+        case "strange":
+            return not_yet(f"Your code gave something the check cannot look at: {error}.", where, "Give plain values.")
+    return not_yet(f"Your code ended the process it ran in: {error}.", where, "Nothing else was harmed. Take that out.")
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two cells differ in nothing but space."""
+    return one.split() == other.split()
+
+
+_SECONDS = 3.0
 
 
 class OutOfSlicesError(MklabError):
@@ -217,15 +185,24 @@ class OutOfSlicesError(MklabError):
 
 
 class LimitedRoundRobin(RoundRobin):
-    """Round robin that ends a run after a number of slices: counted, so that a slow computer is no wrong answer.
+    """Round robin that ends a run after a number of slices or events: counted, so that a slow computer is no mistake.
 
     Args:
         slices: how many may be chosen.
+        trace: the machine's.
+        events: how many there may be from now on: a guest that runs from one exception into the next makes some with
+            almost every instruction.
+
+    A guest that writes over the code it executes is translated anew at each instruction, ten thousand times more slowly
+    than others: after :data:`_SECONDS` of the processor's time a run ends in any case.
     """
 
-    def __init__(self, slices: int) -> None:
+    def __init__(self, slices: int, trace: Trace, events: int = 20_000) -> None:
         super().__init__()
         self.left = slices
+        self._trace = trace
+        self._most_events = trace.count + events
+        self._most_seconds = time.process_time() + _SECONDS
 
     def choose(self, runnable: Any) -> tuple[int, int]:
         """The next CPU.
@@ -233,7 +210,8 @@ class LimitedRoundRobin(RoundRobin):
         Raises:
             OutOfSlicesError: none is left. The machine stands between two slices and is whole.
         """
-        if not self.left:
+        over = self._trace.count > self._most_events or time.process_time() > self._most_seconds
+        if not self.left or over:
             raise OutOfSlicesError("the machine has run for longer than the exercise needs")
         self.left -= 1
         return super().choose(runnable)

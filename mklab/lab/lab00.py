@@ -5,7 +5,7 @@ from mklab.lab.lab00_check import judge
 from mklab.lab.prediction import Option, Prediction
 from mklab.recording import Moment, Recording, Slot
 
-__all__ = ["message_steps", "owners", "prediction", "second_kernel"]
+__all__ = ["EXERCISES", "message_steps", "owners", "prediction", "second_kernel"]
 
 prediction = Prediction(
     "CPU 2 is offline and an image is loaded. The host now calls reboot() with LINUX_REBOOT_CMD_MULTIKERNEL for CPU 2,"
@@ -104,6 +104,7 @@ second_kernel = Exercise(
     title="A second kernel by hand",
     kind="python",
     judge=judge,
+    prelude="from mklab import minikernel_image",
     hints=(
         "The list under 'What will happen' has the acts in their order. Which call is each of them?",
         "A CPU has one owner: the host must give it up before another kernel may have it. A CPU must have something to"
@@ -150,3 +151,5 @@ second_kernel = Exercise(
         Mistake("a misspelt call", (("host.load", "host.laod"),), "AttributeError"),
     ),
 )
+
+EXERCISES = (second_kernel,)

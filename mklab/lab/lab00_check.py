@@ -3,14 +3,15 @@
 Each question looks for one thing that can go wrong and gives the verdict for it, or None; the first verdict counts.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from mklab.errors import KexecError, MklabError
 from mklab.guest.abi import MK_PING, MK_PONG
 from mklab.kernel.host import Host
 from mklab.kernel.layout import HOST_END
-from mklab.lab.exercise import Attempt, LimitedRoundRobin, Outcome, OutOfSlicesError, Verdict, attempt
+from mklab.lab.checking.answer import Answer, AnswerError, Offer
+from mklab.lab.exercise import LimitedRoundRobin, OutOfSlicesError
+from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.machine import Machine
 from mklab.recording import Ipi, Recording
 from mklab.trace import Init, PlatformReset, Sipi
@@ -24,6 +25,8 @@ KERNEL = "kernel 1"
 
 _SLICES = 800
 """Slices that a check runs after the host has booted: many times what the solution takes."""
+_CALLS = ("cpu_down", "cpu_up", "load", "multikernel_kexec", "wait_online", "multikernel_send_ipi_data", "settle")
+"""What a student's function may ask of the host."""
 
 
 class _Trial:
@@ -34,15 +37,25 @@ class _Trial:
         self.host = Host(self.machine)
         self.host.boot()
         self.begin = 0
-        self.attempt = Attempt()
+        self.error: Exception | None = None
+        self.line = ""
         self.overran = False
 
-    def run(self, answer: Callable[..., object]) -> None:
-        """Call ``answer``, then let the machine settle."""
-        self.machine.schedule = LimitedRoundRobin(_SLICES)
+    def run(self, answer: Answer) -> None:
+        """Call the student's function, then let the machine settle.
+
+        Raises:
+            AnswerError: the function came to no end, or failed by itself.
+        """
+        self.machine.schedule = LimitedRoundRobin(_SLICES, self.machine.trace)
         self.begin = self.machine.trace.count
-        self.attempt = attempt(answer, self.host)
-        self.overran = isinstance(self.attempt.error, OutOfSlicesError)
+        try:
+            answer.call("boot_second_kernel", host=Offer(self.host, _CALLS))
+        except AnswerError as error:
+            if error.cause is None:
+                raise
+            self.error, self.line = error.cause, error.where(answer.source)
+        self.overran = isinstance(self.error, OutOfSlicesError)
         try:
             self.host.settle()
         except OutOfSlicesError:
@@ -55,14 +68,8 @@ class _Trial:
         return [event for event in self.machine.trace.of(kind) if event.seq >= self.begin]
 
 
-def judge(answer: object) -> Verdict:
-    """What became of calling ``answer``, a function of one argument, with a host that has booted on four CPUs."""
-    if not callable(answer):
-        return Verdict(
-            Outcome.NOT_CHECKED,
-            f"The check was given {answer!r}, which is no function.",
-            next_step="Run the cell that defines boot_second_kernel, then this one again.",
-        )
+def judge(answer: Answer, _seed: int) -> Verdict:
+    """What became of calling the student's function with a host that has booted on four CPUs."""
     trial = _Trial()
     trial.run(answer)
     for question in (
@@ -98,7 +105,7 @@ def _not_yet(happened: str, where: str, next_step: str) -> Verdict:
 
 
 def _nothing(trial: _Trial) -> Verdict | None:
-    if trial.machine.trace.count > trial.begin or trial.attempt.error is not None:
+    if trial.machine.trace.count > trial.begin or trial.error is not None:
         return None
     return Verdict(
         Outcome.NOT_ATTEMPTED,
@@ -120,13 +127,13 @@ def _reset(trial: _Trial) -> Verdict | None:
 
 
 def _oopsed(trial: _Trial) -> Verdict | None:
-    if "oops: write page fault" not in str(trial.attempt.error):
+    if "oops: write page fault" not in str(trial.error):
         return None
     return _not_yet(
-        f"The image was to go into memory that belongs to the host, and met its code: {trial.attempt.error}."
+        f"The image was to go into memory that belongs to the host, and met its code: {trial.error}."
         " A kernel's own code is read-only, so the call was killed. It died with kexec_lock held: this host will never"
         " load anything again.",
-        trial.attempt.line or "kexec_load",
+        trial.line or "kexec_load",
         f"Memory from {HOST_END:#x} on is free. This exercise asks for {BASE:#x}.",
     )
 
@@ -140,7 +147,7 @@ def _misplaced(trial: _Trial) -> Verdict | None:
             return _not_yet(
                 f"The image was loaded at {first:#x}, into memory that belongs to the host. The load returned 0: the"
                 " RFC's first version has no check against it, and copies at once.",
-                trial.attempt.line or f"kexec_load, segment 0 at {first:#x}",
+                trial.line or f"kexec_load, segment 0 at {first:#x}",
                 f"Memory from {HOST_END:#x} on is free. This exercise asks for {BASE:#x}.",
             )
         return _not_yet(
@@ -176,13 +183,13 @@ _REFUSALS = {
 
 
 def _refused(trial: _Trial) -> Verdict | None:
-    error = trial.attempt.error
+    error = trial.error
     if not isinstance(error, KexecError):
         return None
     why, next_step = _REFUSALS.get(
         (error.function, error.name), ("The kernel refuses.", "Compare with the call in the text.")
     )
-    return _not_yet(f"{error.function} returned -{error.name} ({error.reason}). {why}", trial.attempt.line, next_step)
+    return _not_yet(f"{error.function} returned -{error.name} ({error.reason}). {why}", trial.line, next_step)
 
 
 def _endless(trial: _Trial) -> Verdict | None:
@@ -197,38 +204,30 @@ def _endless(trial: _Trial) -> Verdict | None:
 
 
 def _raised(trial: _Trial) -> Verdict | None:
-    error = trial.attempt.error
+    error = trial.error
     if error is None or trial.overran:
         return None
     if isinstance(error, MklabError) and not trial.since(Sipi):
         return _not_yet(
             f"Your function waited for a kernel that nobody had started: {error}.",
-            trial.attempt.line,
+            trial.line,
             "Waiting starts nothing: multikernel_kexec sends INIT and SIPI, and comes before wait_online.",
         )
     if isinstance(error, KeyError) and error.args[0] not in trial.machine.images:
         return _not_yet(
             f"There is no kernel by the name {error.args[0]!r}.",
-            trial.attempt.line,
+            trial.line,
             f"Loading gives names: the first image is '{KERNEL}'. Is it loaded when you ask for it?",
         )
     if isinstance(error, MklabError):
         started = trial.since(Sipi)[0]
         return _not_yet(
             f"Your function waited in vain: {error}.",
-            trial.attempt.line,
+            trial.line,
             f"INIT and SIPI went to CPU {started.cpu}. Does wait_online name that CPU?",
         )
-    name = type(error).__name__
-    if isinstance(error, ValueError | TypeError):
-        return _not_yet(
-            f"A call was not possible: {name}: {error}.", trial.attempt.line, "Compare its arguments with the text."
-        )
-    return Verdict(
-        Outcome.NOT_CHECKED,
-        f"Your function ended with {name}: {error}.",
-        trial.attempt.line,
-        "Mend that line, run the cell again, then check again.",
+    return _not_yet(
+        f"A call was not possible: {type(error).__name__}: {error}.", trial.line, "Compare its arguments with the text."
     )
 
 

@@ -2,10 +2,12 @@
 
 Each cell names itself (``# %% id="watch"``), so that its id outlives every change around it. A cell that holds an
 answer says to which exercise (``exercise="00.1"``), and the lines between the two markers, which are nbgrader's, are
-the solution. The stub is the same cell with an ellipsis in their place, so the two cannot drift apart.
+the solution. The stub is the same cell with an ellipsis in their place, so the two cannot drift apart. A block of
+Python that only assigns to names, at the cell's margin, keeps the names: ``choice = "B"`` becomes ``choice = ...``.
 """
 
 import re
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -13,13 +15,31 @@ from nbformat import NotebookNode
 
 from mklab.errors import MklabError
 
-__all__ = ["BEGIN", "END", "LABS", "LabSourceError", "answer_cell", "read", "scripts", "solution", "stub"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "LABS",
+    "MAGICS",
+    "LabSourceError",
+    "answer_cell",
+    "body",
+    "magic",
+    "read",
+    "scripts",
+    "solution",
+    "stub",
+]
 
 LABS = Path(__file__).resolve().parent.parent.parent / "labs"
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+MAGICS = {"python": "answer", "asm": "asm", "c": "c"}
+"""The magic of an answer's cell, by the language of the answer."""
+_ELLIPSIS = {"python": "...", "asm": "# ...", "c": "/* ... */"}
 
 _BLOCK = re.compile(rf"^([ \t]*){BEGIN}\n(.*?)^[ \t]*{END}$", re.MULTILINE | re.DOTALL)
+_ASSIGNED, _NAME = re.compile(r"(?:[a-z_]+\w* = .*\n)+"), re.compile(r"^(\w+) = ", re.MULTILINE)
 _ID = re.compile(r"[a-z0-9-]{1,64}")
+_COMMENT = re.compile(r"^# ?", re.MULTILINE)
 
 
 class LabSourceError(MklabError):
@@ -53,9 +73,16 @@ def read(script: Path) -> NotebookNode:
             raise LabSourceError(f"{where}: id must be lower case letters, digits and -, and used once, not {name!r}")
         seen.add(name)
         cell.id = name
-        exercise = cell.metadata.pop("exercise", None)
+        exercise, lang = cell.metadata.pop("exercise", None), cell.metadata.pop("lang", "python")
+        checked = cell.metadata.pop("check", None)
+        if lang not in MAGICS:
+            raise LabSourceError(f"{where} ({name}): lang must be one of {list(MAGICS)}, not {lang!r}")
+        if lang != "python":
+            cell.source = _COMMENT.sub("", cell.source)
+        if checked is not None:
+            cell.metadata["mklab"] = {"check": checked}
         if exercise is not None:
-            cell.metadata["mklab"] = {"exercise": exercise}
+            cell.metadata["mklab"] = {"exercise": exercise, "lang": lang}
         blocks = len(_BLOCK.findall(cell.source))
         if not cell.source.count(BEGIN) == cell.source.count(END) == blocks:
             raise LabSourceError(f"{where} ({name}): each {BEGIN!r} must have its {END!r}, each on a line of its own")
@@ -66,9 +93,15 @@ def read(script: Path) -> NotebookNode:
     return notebook
 
 
-def stub(source: str) -> str:
-    """The cell as students get it: an ellipsis in place of each solution."""
-    return _BLOCK.sub(r"\1...", source)
+def stub(source: str, lang: str = "python") -> str:
+    """The text of an answer's cell as students get it: an ellipsis in place of each solution."""
+
+    def blank(block: re.Match[str]) -> str:
+        if lang == "python" and (names := _ASSIGNED.fullmatch(block[2]) and _NAME.findall(block[2])):
+            return "\n".join(f"{name} = ..." for name in names)
+        return f"{block[1]}{_ELLIPSIS[lang]}"
+
+    return _BLOCK.sub(blank, source)
 
 
 def solution(source: str) -> str:
@@ -76,19 +109,35 @@ def solution(source: str) -> str:
     return _BLOCK.sub(lambda block: block[2].removesuffix("\n"), source)
 
 
-def answer_cell(exercise: str, labs: Path = LABS) -> str:
-    """The source, markers included, of the cell that holds the answer to ``exercise``.
+def magic(exercise: str, lang: str) -> str:
+    """The first line of an answer's cell in a notebook."""
+    return f"%%{MAGICS[lang]} {exercise}\n"
+
+
+def body(text: str) -> str:
+    """The text of a notebook's cell without its magic."""
+    return text.partition("\n")[2] if text.startswith("%%") else text
+
+
+def answer_cell(exercise: str, labs: Path = LABS) -> tuple[str, str]:
+    """The cell that holds the answer to ``exercise``: its text, markers included and without a magic, and its language.
 
     Raises:
         LabSourceError: no script has one, or there are two.
     """
-    found = [
-        cell.source
-        for script in scripts(labs)
-        for cell in read(script).cells
-        if cell.metadata.get("mklab", {}).get("exercise") == exercise
-    ]
+    found = [cell for cell in _answer_cells(labs) if cell[0] == exercise]
     if len(found) != 1:
         raise LabSourceError(f"exercise {exercise} must have one cell in the scripts of the labs, not {len(found)!r}")
-    source: str = found[0]
-    return source
+    return found[0][1:]
+
+
+@cache
+def _answer_cells(labs: Path) -> list[tuple[str, str, str]]:
+    """Exercise, text and language of every answer's cell."""
+    found = []
+    for script in scripts(labs):
+        for cell in read(script).cells:
+            own = cell.metadata.get("mklab", {})
+            if "exercise" in own:
+                found.append((own["exercise"], cell.source, own["lang"]))
+    return found

@@ -17,6 +17,9 @@ SCRIPT = """\
 # # A lab
 # See [the list](../docs/list.md).
 
+# %% id="open"
+get_ipython().run_line_magic("load_ext", "mklab.lab.magics")
+
 # %% id="answer" exercise="98.1"
 def answer() -> int:
     ### BEGIN SOLUTION
@@ -48,7 +51,7 @@ def script(labs: Path) -> Path:
 
 def test_a_student_gets_stubs_and_no_outputs(script: Path) -> None:
     notebook = student_notebook(script)
-    assert notebook.cells[1].source == "def answer() -> int:\n    ..."
+    assert notebook.cells[2].source == "%%answer 98.1\ndef answer() -> int:\n    ..."
     assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells[1:])
     assert "SOLUTION" not in to_text(notebook)
 
@@ -56,9 +59,9 @@ def test_a_student_gets_stubs_and_no_outputs(script: Path) -> None:
 def test_the_solution_is_executed_and_can_be_compared(script: Path) -> None:
     """nbval compares only where execution_count is set."""
     notebook = solution_notebook(script)
-    assert notebook.cells[1].source == "def answer() -> int:\n    two = 2\n    return two + 2"
-    assert [cell.execution_count for cell in notebook.cells[1:]] == [1, 2]
-    printed, shown = notebook.cells[2].outputs
+    assert notebook.cells[2].source == "%%answer 98.1\ndef answer() -> int:\n    two = 2\n    return two + 2"
+    assert [cell.execution_count for cell in notebook.cells[1:]] == [1, 2, 3]
+    printed, shown = notebook.cells[3].outputs
     assert (printed.output_type, printed.name, printed.text) == ("stream", "stdout", "0\n1\n2\n")
     assert shown.data == {"text/plain": "4"}
     assert "../../docs/list.md" in notebook.cells[0].source
@@ -66,9 +69,10 @@ def test_the_solution_is_executed_and_can_be_compared(script: Path) -> None:
 
 def test_both_have_the_ids_of_the_script_and_no_trace_of_when_and_where(script: Path) -> None:
     for notebook in (student_notebook(script), solution_notebook(script)):
-        assert [cell.id for cell in notebook.cells] == ["title", "answer", "show"]
-        assert notebook.cells[1].metadata == {"mklab": {"exercise": "98.1"}}
-        assert all(cell.metadata == {} for cell in (notebook.cells[0], notebook.cells[2]))
+        assert [cell.id for cell in notebook.cells] == ["title", "open", "answer", "show"]
+        assert notebook.cells[2].metadata["mklab"] == {"exercise": "98.1", "lang": "python"}
+        assert notebook.cells[2].metadata["nbgrader"]["solution"] is True
+        assert all(cell.metadata == {} for cell in (*notebook.cells[:2], notebook.cells[3]))
         assert set(notebook.metadata) == {"kernelspec", "language_info"}
         assert notebook.metadata.kernelspec.name == "python3"
         assert notebook.metadata.language_info == {"name": "python"}
@@ -78,7 +82,7 @@ def test_of_a_live_widget_its_text_stays(script: Path) -> None:
     """Its model is known by a random number, and is gone with its kernel."""
     script.write_text(SCRIPT.replace("\nanswer()", "\nimport ipywidgets\nipywidgets.IntSlider(5)"))
     first, second = solution_notebook(script), solution_notebook(script)
-    (shown,) = (output for output in first.cells[2].outputs if output.output_type == "execute_result")
+    (shown,) = (output for output in first.cells[3].outputs if output.output_type == "execute_result")
     assert shown.data == {"text/plain": "IntSlider(value=5)"}
     assert to_text(first) == to_text(second)
 
@@ -120,9 +124,9 @@ def test_a_notebook_without_a_script_is_named(labs: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('id="show"', "", r"cell 3: id must be .*, not ''$"),
-        ('id="show"', 'id="title"', r"cell 3: id must be .*, not 'title'$"),
-        ('id="show"', 'id="a b"', r"cell 3: id must be .*, not 'a b'$"),
+        ('id="show"', "", r"cell 4: id must be .*, not ''$"),
+        ('id="show"', 'id="title"', r"cell 4: id must be .*, not 'title'$"),
+        ('id="show"', 'id="a b"', r"cell 4: id must be .*, not 'a b'$"),
         ("    ### END SOLUTION\n", "", r"\(answer\): each '### BEGIN SOLUTION' must have its '### END SOLUTION'"),
         ("    ### BEGIN SOLUTION\n", "", r"\(answer\): each '### BEGIN SOLUTION' must have its '### END SOLUTION'"),
         (' exercise="98.1"', "", r"\(answer\): a cell has solution markers where it names an exercise"),
@@ -156,7 +160,9 @@ def test_a_folder_without_scripts(tmp_path: Path) -> None:
 
 
 def test_an_exercise_has_one_cell(labs: Path) -> None:
-    assert "two + 2" in source.answer_cell("98.1", labs)
+    text, lang = source.answer_cell("98.1", labs)
+    assert "two + 2" in text
+    assert lang == "python"
     with pytest.raises(LabSourceError, match=r"exercise 98\.2 must have one cell .*, not 0$"):
         source.answer_cell("98.2", labs)
 

@@ -1,0 +1,109 @@
+"""Assembly and C that a student wrote, built for the machine: errors are told at the line of the cell."""
+
+import io
+import re
+from dataclasses import dataclass, field
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from mklab.errors import GuestBuildError
+from mklab.guest import build
+
+__all__ = ["Code", "compiled"]
+
+_FILES = {"asm": "cell.S", "c": "cell.c"}
+_OUTSIDE = re.compile(
+    r'\.?incbin\b|\.include\b|(?:#|%:|\?\?=)\s*include(?:_next)?\b(?!\s*"abi\.h")|(?:#|%:|\?\?=)\s*(?:import|embed)\b'
+)
+"""What takes in another file: wherever it stands, after a label, in inline assembly, or as a macro's argument."""
+_TOLD = re.compile(r"^cell\.[Sc]:(\d+):\d+: (?:fatal )?(error|warning): (.*)$", re.MULTILINE)
+_SCRIPT = """
+SECTIONS {{
+  . = {base:#x};
+  .text : {{ *(.text .text.*) *(.rodata .rodata.*) *(.data .data.*) *(.got .got.*) *(.bss .bss.* COMMON) }}
+  /DISCARD/ : {{ *(.note.*) *(.comment) *(.eh_frame*) }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Machine code with its symbols.
+
+    Attributes:
+        base: the address it was linked for.
+        data: the bytes, data and zeros included.
+        symbols: addresses by name.
+        lines: line of the cell by the address at which its code begins; it holds up to the next one; 0: of no line.
+    """
+
+    base: int
+    data: bytes
+    symbols: dict[str, int]
+    lines: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.data)
+
+    def line(self, address: int) -> int | None:
+        """The line of the cell that the code at ``address`` was made from; None where it is of none."""
+        if not self.base <= address < self.base + self.size:
+            return None
+        return self.lines.get(max((one for one in self.lines if one <= address), default=-1)) or None
+
+
+def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
+    """Build a cell.
+
+    Args:
+        text: the cell: GNU assembly (AT&T, or Intel after ``.intel_syntax noprefix``), or C without a library.
+            ``#include "abi.h"`` gives the offsets and numbers that the kernels of this machine share.
+        lang: ``asm`` or ``c``.
+        base: the address it will lie at.
+        more: further sources by file name, with ``_`` for the dot: ``main_c``.
+
+    Raises:
+        GuestBuildError: what is wrong, with its line in the cell.
+        ValueError: ``lang`` is neither.
+    """
+    if lang not in _FILES:
+        raise ValueError(f"lang must be one of {list(_FILES)}, not {lang!r}")
+    # Lines that end in a backslash are one to the compiler.
+    if outside := _OUTSIDE.search(text.replace("\\\n", "")):
+        line = text.count("\n", 0, outside.start()) + 1
+        raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but abi.h")
+    name = _FILES[lang]
+    source = text if text.endswith("\n") else f"{text}\n"
+    others = {key[::-1].replace("_", ".", 1)[::-1]: value for key, value in more.items()}
+    try:
+        image = build.build({name: source, **others}, _SCRIPT.format(base=base), movable=False, debug=True)
+    except GuestBuildError as error:
+        raise GuestBuildError(_at_lines(str(error), text)) from None
+    return _code(image, base, name)
+
+
+def _at_lines(message: str, text: str) -> str:
+    """The compiler's words, each with its line of the cell."""
+    lines = text.splitlines()
+    found = []
+    for number, _, words in _TOLD.findall(message):
+        line = lines[int(number) - 1].strip() if int(number) <= len(lines) else ""
+        found.append(f"line {number}: {words}" + (f"\n    {line}" if line else ""))
+    return "\n".join(dict.fromkeys(found)) or message
+
+
+def _code(image: bytes, base: int, file: str) -> Code:
+    elf = ELFFile(io.BytesIO(image))
+    section = elf.get_section_by_name(".text")
+    data = section.data() if section is not None else b""
+    table = elf.get_section_by_name(".symtab")
+    symbols: dict[str, int] = {}
+    if isinstance(table, SymbolTableSection):
+        symbols = {
+            one.name: one["st_value"] for one in table.iter_symbols() if one.name and one["st_shndx"] != "SHN_ABS"
+        }
+    lines = {at: line if found == file else 0 for at, (found, line) in sorted(build.source_lines(image).items())}
+    return Code(base, data, symbols, lines)

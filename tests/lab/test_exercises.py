@@ -1,0 +1,69 @@
+"""Every exercise of the course: the solution passes, the stub is not attempted, each known mistake gets its message."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from mklab.lab import exercises
+from mklab.lab.exercise import Exercise, Mistake
+from mklab.lab.verdict import Outcome
+
+EVERY = list(exercises.every())
+
+
+def mistakes() -> Iterator[object]:
+    for exercise in EVERY:
+        for mistake in exercise.mistakes:
+            yield pytest.param(exercise, mistake, id=f"{exercise.id} {mistake.name}")
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda one: one.id)
+class TestExercise:
+    def test_the_solution_passes(self, exercise: Exercise) -> None:
+        verdict = exercise.examine(exercise.solution())
+        assert verdict.outcome is Outcome.PASSED, repr(verdict)
+        assert verdict.exercise == exercise.id
+
+    def test_the_stub_is_not_attempted_yet(self, exercise: Exercise) -> None:
+        verdict = exercise.examine(exercise.stub)
+        assert verdict.outcome is Outcome.NOT_ATTEMPTED
+        assert "..." in exercise.stub
+
+    def test_other_right_answers_pass(self, exercise: Exercise) -> None:
+        for other in exercise.alternatives:
+            text = other.apply(exercise.solution()) if isinstance(other, Mistake) else other
+            verdict = exercise.examine(text)
+            assert verdict.outcome is Outcome.PASSED, repr(verdict)
+
+    def test_it_is_declared_whole(self, exercise: Exercise) -> None:
+        names = [mistake.name for mistake in exercise.mistakes]
+        least = 2 if exercise.kind == "prediction" else 4
+        assert len(set(names)) == len(names) >= least
+        assert all(len(mistake.message) >= 8 for mistake in exercise.mistakes)
+        assert all(hint.strip() for hint in exercise.hints)
+        assert len(set(exercise.hints)) == 3
+        assert exercise.title
+
+    def test_other_numbers_have_other_solutions_which_pass(self, exercise: Exercise) -> None:
+        if exercise.given is None:
+            return
+        given = {seed: exercise.given(seed) for seed in range(8)}
+        assert len(set(given.values())) > 1, "the seed changes nothing"
+        for seed in range(3):
+            verdict = exercise.examine(exercise.solution(seed), seed)
+            assert verdict.outcome is Outcome.PASSED, (seed, repr(verdict))
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), mistakes())
+def test_a_mistake_gets_its_message(exercise: Exercise, mistake: Mistake) -> None:
+    verdict = exercise.examine(mistake.apply(exercise.solution()))
+    assert verdict.outcome is Outcome.NOT_YET, repr(verdict)
+    assert mistake.message in verdict.message, repr(verdict)
+    assert verdict.next_step, "a verdict says what to do next"
+
+
+def test_ids_are_those_of_the_scripts_and_count_up() -> None:
+    ids = [exercise.id for exercise in EVERY]
+    for lab in exercises.LABS:
+        own = [one for one in ids if one.startswith(f"{lab}.")]
+        assert own == [f"{lab}.{number}" for number in range(1, len(own) + 1)]

@@ -1,0 +1,77 @@
+"""Cells of assembly and C: built for an address, told about at their lines."""
+
+import struct
+
+import pytest
+
+from mklab.errors import GuestBuildError
+from mklab.lab.guestcode import compiled
+
+
+def test_bytes_symbols_and_lines() -> None:
+    code = compiled("begin:\n  nop\nend_: ret\n.data\nword: .quad begin\n", "asm", 0x5000)
+    assert code.data[:2] == b"\x90\xc3"
+    assert code.size == len(code.data)
+    assert (code.symbols["begin"], code.symbols["end_"]) == (0x5000, 0x5001)
+    word = code.symbols["word"] - 0x5000
+    assert code.data[word : word + 8] == (0x5000).to_bytes(8, "little")
+    assert [code.line(0x5000), code.line(0x5001)] == [2, 3]
+
+
+def test_intel_syntax_and_the_shared_numbers() -> None:
+    text = '#include "abi.h"\n.intel_syntax noprefix\nmov eax, MULTIKERNEL_VECTOR\n'
+    assert compiled(text, "asm").data == b"\xb8\xea\0\0\0"
+    text = '#include "abi.h"\n.long SIZEOF_mk_ipi_data, OFFSETOF_mk_ipi_data_buffer, MK_PFN_IPI_TYPE'
+    assert struct.unpack("<3I", compiled(text, "asm").data) == (272, 16, 0x80000001)
+    text = '#include "abi.h"\nunsigned long f(struct mk_ipi_data *slot) { return slot->data_size; }'
+    assert compiled(text, "c").data[:3] == bytes.fromhex("554889")
+
+
+def test_c_with_a_second_source() -> None:
+    code = compiled("int twice(int); int f(void) { return twice(21); }", "c", 0x5000, more_S=".globl twice\ntwice: ret")
+    assert {"f", "twice"} <= set(code.symbols)
+    assert code.line(code.symbols["f"]) == 1
+    assert code.line(code.symbols["twice"]) is None
+
+
+def test_a_cell_without_code() -> None:
+    assert compiled("", "asm").data == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "lang", "words"),
+    [
+        ("nop\nmov %eax\n", "asm", "line 2: unknown use of instruction mnemonic without a size suffix\n    mov %eax"),
+        ("\n\n\nfoo %eax", "asm", "line 4: invalid instruction mnemonic 'foo'\n    foo %eax"),
+        ("int f(void)\n{\n    return x;\n}\n", "c", "line 3: use of undeclared identifier 'x'\n    return x;"),
+        ("int f(void)\n{\n    int unused;\n    return 1;\n}", "c", "line 3: unused variable"),
+        ("void g(void);\nvoid f(void) { g(); }", "c", "undefined symbol: g"),
+        ('nop\n.incbin "/etc/hostname"', "asm", "line 2: .incbin: a cell takes in no other file but abi.h"),
+        ('  #  include "/etc/hostname"', "c", "a cell takes in no other file"),
+        ("#include <stdio.h>", "c", "a cell takes in no other file"),
+        ('#include "abi.h"\nhere: .incbin "/etc/hostname"', "asm", "line 2: .incbin"),
+        ('nop; .include "/etc/hostname"', "asm", "line 1: .include"),
+        ('asm(".incbin \\"/etc/hostname\\"");', "c", ".incbin"),
+        ('.macro take what\n.\\what "/etc/hostname"\n.endm\ntake incbin', "asm", "line 4: incbin"),
+        ('#inc\\\nlude "/etc/hostname"', "c", "#include"),
+        ('%:include "/etc/hostname"', "c", "%:include"),
+        ('char text[] = {\n#embed "/etc/hostname"\n};', "c", "line 2: #embed"),
+        ('#import "/etc/hostname"', "c", "#import"),
+        ("#include_next <limits.h>", "c", "#include_next"),
+    ],
+)
+def test_what_is_wrong_and_where(text: str, lang: str, words: str) -> None:
+    with pytest.raises(GuestBuildError) as raised:
+        compiled(text, lang)
+    assert words in str(raised.value)
+    assert "/tmp" not in str(raised.value)
+
+
+def test_another_language() -> None:
+    with pytest.raises(ValueError, match=r"lang must be one of \['asm', 'c'\], not 'rust'"):
+        compiled("", "rust")
+
+
+def test_the_same_bytes_again() -> None:
+    text = "int f(int a)\n{\n    return a * 3;\n}\n"
+    assert compiled(text, "c", 0x5000) == compiled(text, "c", 0x5000)
