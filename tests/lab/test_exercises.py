@@ -54,7 +54,7 @@ class TestExercise:
             assert verdict.outcome is Outcome.PASSED, (seed, repr(verdict))
 
 
-@pytest.mark.parametrize(("exercise", "mistake"), mistakes())
+@pytest.mark.parametrize(("exercise", "mistake"), list(mistakes()))
 def test_a_mistake_gets_its_message(exercise: Exercise, mistake: Mistake) -> None:
     verdict = exercise.examine(mistake.apply(exercise.solution()))
     assert verdict.outcome is Outcome.NOT_YET, repr(verdict)
