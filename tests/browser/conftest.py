@@ -25,6 +25,8 @@ from urllib.error import URLError
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from mklab.lab.scenario import Scenario
+
 _THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 # As root Chromium needs --no-sandbox; the rest keeps it from looking for hosts outside.
 _FLAGS = [
@@ -238,3 +240,33 @@ def unreadable() -> Callable[[Page], list[str]]:
         return found
 
     return look
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Events of the scenario that is steered here, as its driver tells them without a browser.
+
+    Attributes:
+        start: where it stands when the host has booted.
+        step: where one step leads.
+        back: where one step back from the end leads.
+        time: virtual time of the end, in instructions.
+    """
+
+    start: int
+    step: int
+    back: int
+    time: int
+
+
+@pytest.fixture(scope="session")
+def moments() -> Moments:
+    """What is to be seen, from a run of its own."""
+    driver = Scenario().driver
+    found = [driver.film.looks[driver.look].event]
+    driver.step()
+    found.append(driver.film.looks[driver.look].event)
+    driver.run()
+    time = driver.film.looks[-1].time
+    driver.back()
+    return Moments(*found, driver.film.looks[driver.look].event, time)

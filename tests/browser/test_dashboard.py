@@ -62,15 +62,16 @@ def test_a_machine_is_steered(
     opened: Callable[..., Page],
     screenshot: Callable[[Page, str], Path],
     unreadable: Callable[[Page], list[str]],
+    moments: Any,
     width: int,
     theme: str,
 ) -> None:
     page = opened([*LIVE, "Dashboard(scenario)"], width=width, height=3200, theme=theme)
     assert dark(page) == (theme == "dark")
-    expect(status(page)).to_contain_text("Stopped at event 814.")
+    expect(status(page)).to_contain_text(f"Stopped at event {moments.start}.")
     button(page, "Step").click()
-    expect(status(page)).to_contain_text("Stopped at event 822.")
-    expect(picture(page, "messages").get_by_text("e821")).to_be_visible()
+    expect(status(page)).to_contain_text(f"Stopped at event {moments.step}.")
+    expect(picture(page, "messages").get_by_text(f"e{moments.step - 1}")).to_be_visible()
     button(page, "Run").click()
     expect(status(page)).to_contain_text(
         re.compile(r"Stopped at event \d+: the scenario is finished\."), timeout=30_000
@@ -91,12 +92,12 @@ def test_a_machine_is_steered(
     expect(picture(page, "details").get_by_text(f"e{chosen}").first).to_be_visible()
     expect(page.locator(f"[data-event='{chosen}'][aria-pressed=true]").first).to_be_visible()
     button(page, "Back").click()
-    expect(status(page)).to_contain_text("Stopped at event 1544.")
+    expect(status(page)).to_contain_text(f"Stopped at event {moments.back}.")
     page.locator(".mk-scrub input").fill("900")
     expect(status(page)).to_contain_text("Showing event 900.")
     expect(page.get_by_text("kernel 1: message from CPU 0: ping")).to_have_count(0)
     button(page, "Reset").click()
-    expect(status(page)).to_contain_text("Stopped at event 814.")
+    expect(status(page)).to_contain_text(f"Stopped at event {moments.start}.")
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (800, "dark")])
@@ -116,7 +117,7 @@ def test_a_film_of_many_cpus_is_played(
     assert unreadable(page) == []
 
 
-def test_everything_is_done_by_the_keyboard(opened: Callable[..., Page]) -> None:
+def test_everything_is_done_by_the_keyboard(opened: Callable[..., Page], moments: Any) -> None:
     page = opened([*LIVE, "Dashboard(scenario)"], height=1400)
     cells = page.locator(".jp-Cell")
     count = cells.count()
@@ -131,9 +132,9 @@ def test_everything_is_done_by_the_keyboard(opened: Callable[..., Page]) -> None
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
     assert float(outline.removesuffix("px")) >= 2
     page.keyboard.press("s")
-    expect(status(page)).to_contain_text("Stopped at event 822.")
+    expect(status(page)).to_contain_text(f"Stopped at event {moments.step}.")
     page.keyboard.press("ArrowRight")
-    expect(status(page)).to_contain_text("Showing event 823.")
+    expect(status(page)).to_contain_text(f"Showing event {moments.step + 1}.")
     page.keyboard.press("Home")
     expect(status(page)).to_contain_text("Showing event -1.")
     page.keyboard.press("End")
@@ -157,7 +158,7 @@ def test_everything_is_done_by_the_keyboard(opened: Callable[..., Page]) -> None
     expect(picture(page, "details").get_by_text(f"e{chosen}").first).to_be_visible()
     button(page, "Reset").focus()
     page.keyboard.press("0")
-    expect(status(page)).to_contain_text("Stopped at event 814.")
+    expect(status(page)).to_contain_text(f"Stopped at event {moments.start}.")
     # None of these keys was a shortcut of JupyterLab, nor is one that the dashboard does not know: A and B make cells.
     page.keyboard.press("a")
     page.wait_for_timeout(300)
