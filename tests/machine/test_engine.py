@@ -203,6 +203,23 @@ def test_a_store_into_its_own_block_counts_once_and_takes_effect() -> None:
     assert (machine.time, machine.registers(0).rax) == (3, 5)
 
 
+CHANGING = "mov $1f, %eax; .rept 8; add %cl, (%rax); .endr; 1:"
+"""Nine instructions; eight store into their own block, so that those which follow run one by one."""
+
+
+def test_int_1_behind_code_that_changes() -> None:
+    """It is a trap, not the end of a step."""
+    machine, _ = long_mode(f"{CHANGING} int $1; hlt; vector_1: mov $7, %edx; hlt")
+    machine.run()
+    assert (machine.time, machine.registers(0).rdx) == (9 + 1 + 2, 7)
+
+
+def test_pushf_behind_code_that_changes() -> None:
+    machine, _ = long_mode(f"{CHANGING} pushf; pop %rdx; hlt")
+    machine.run()
+    assert (machine.time, machine.registers(0).rdx & RFLAGS.TF) == (9 + 3, 0)
+
+
 # The clock, CPUID
 
 

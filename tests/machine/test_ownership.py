@@ -44,6 +44,16 @@ def test_the_owner_is_whose_memory_is_entered() -> None:
     assert machine.trace.of(OwnerChange)[0].time == 2, "before its first instruction there"
 
 
+def test_entered_from_code_that_changes() -> None:
+    """Instructions then run one by one, and each one's page is looked at."""
+    machine, _ = long_mode("mov $1f, %eax; .rept 8; add %cl, (%rax); .endr; 1: jmp 0x30000")
+    machine.poke(0x30000, b"\x90" * 40 + b"\xf4")
+    machine.add_image(Image("kernel 1", [[0x30000, 0x31000]], 0x30000))
+    machine.run()
+    (change,) = machine.trace.of(OwnerChange)
+    assert (change.time, change.address) == (10, 0x30000)
+
+
 @pytest.mark.parametrize("begin", [0x8F00, 0x8F01, 0x8FFF, 0x8001, 0x8C41])
 @pytest.mark.parametrize("target", [0xE000, 0x8FFE])
 def test_entered_from_the_page_before(begin: int, target: int) -> None:
