@@ -1,16 +1,18 @@
 """Events and their digest."""
 
+import copy
 import hashlib
 import json
+import pickle
 import re
-from dataclasses import fields
+from dataclasses import FrozenInstanceError, fields, make_dataclass, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mklab.trace import Accepted, ConsoleByte, Event, Init, IpiSent, OwnerChange, Trace
+from mklab.trace import Accepted, ConsoleByte, Event, Init, Input, IpiSent, OwnerChange, Trace
 from mklab.trace.rows import events_of, kinds_of, rows_of
 
 BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
@@ -188,3 +190,39 @@ def test_a_forged_trace_is_refused() -> None:
 def test_another_file_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"format|Expecting|mklab-trace-1"):
         Trace.from_json(text)
+
+
+@given(ANY_EVENT, st.integers(0, 9))
+def test_an_event_is_like_a_frozen_dataclass(item: tuple[type[Event], dict[str, Any]], seq: int) -> None:
+    kind, values = item
+    names = [field.name for field in fields(kind)]
+    plain: Any = make_dataclass(kind.__name__, names, frozen=True, slots=True)
+    event, model = kind(seq, **values), plain(seq, **values)
+    same = kind(seq, *(values[name] for name in names[1:]))
+    assert type(event) is kind
+    assert repr(event) == repr(model)
+    assert event == same
+    assert event != replace(event, seq=seq + 1)
+    assert event != model
+    if kind not in (Input, IpiSent):
+        assert hash(event) == hash(same) == hash(model)
+    for again in (copy.copy(event), copy.deepcopy(event), pickle.loads(pickle.dumps(event))):
+        assert again == event
+        assert type(again) is kind
+
+
+def test_an_event_never_changes() -> None:
+    event = filled().events[0]
+    for name in ("time", "from_cpu", "anything"):
+        with pytest.raises(FrozenInstanceError, match=f"cannot assign to field '{name}'"):
+            setattr(event, name, 1)
+        with pytest.raises(FrozenInstanceError, match=f"cannot delete field '{name}'"):
+            delattr(event, name)
+    assert event == Init(0, 10, 1, 0)
+
+
+def test_an_event_has_all_its_fields() -> None:
+    with pytest.raises(TypeError, match=r"Init.__init__\(\) missing 1 required positional argument: 'from_cpu'"):
+        Init(0, 10, 1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'byte'"):
+        Init(0, 10, 1, 0, byte=1)  # type: ignore[call-arg]

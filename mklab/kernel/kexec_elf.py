@@ -27,6 +27,7 @@ __all__ = [
     "build_elf_info",
     "load",
     "load_segments",
+    "place",
     "probe",
 ]
 
@@ -171,7 +172,11 @@ def load(image: bytes, *, base: int | None = None) -> LoadedImage:
         KexecError: ENOEXEC, as :func:`probe`.
         ValueError: ``base`` is given for an ET_EXEC image, or does not fit the image's alignment.
     """
-    info = probe(image)
+    return place(image, probe(image), base)
+
+
+def place(image: bytes, info: ElfInfo, base: int | None) -> LoadedImage:
+    """As :func:`load`, of an image whose headers :func:`probe` has read: that is most of the work."""
     bias = 0 if base is None else _bias(base, info)
     return LoadedImage(
         FORMAT,

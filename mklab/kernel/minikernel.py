@@ -1,5 +1,6 @@
 """The minikernel as kexec-tools would prepare it: placed somewhere, and told who it is."""
 
+import functools
 import struct
 from collections.abc import Sequence
 
@@ -50,4 +51,10 @@ def minikernel_image(
     info = struct.pack(f"<IIQII{len(edges)}Q", kernel_id, len(apicids), shared, flags, len(ranges), *edges)
     info += bytes(apicids).ljust(NR_CPUS, b"\xff")
     assert len(info) == BOOT_INFO.size
-    return kexec_elf.load(minikernel(), base=base).patched("mk_boot_info", info)
+    return kexec_elf.place(minikernel(), _headers(), base).patched("mk_boot_info", info)
+
+
+@functools.cache
+def _headers() -> kexec_elf.ElfInfo:
+    """Read once: every kernel of a machine is the same file, at another place."""
+    return kexec_elf.probe(minikernel())

@@ -1,6 +1,6 @@
 """The interrupt command register, decoded (SDM "Interrupt Command Register (ICR)")."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["DELIVERY_MODES", "FIRST_LEGAL_VECTOR", "SHORTHANDS", "Icr"]
 
@@ -12,8 +12,7 @@ FIRST_LEGAL_VECTOR = 16
 accept it (SDM "Valid Interrupt Vectors")."""
 
 
-@dataclass(frozen=True)
-class Icr:
+class Icr(NamedTuple):
     """A command for the interrupt bus.
 
     Attributes:

@@ -1,12 +1,11 @@
 """The kinds of event: what a machine, its kernels and those outside can do."""
 
-from dataclasses import dataclass
 from typing import Any
 
-from mklab.trace.event import Event
+from mklab.trace.event import Event, kind_of_event
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Input(Event):
     """An act from outside: a call of the API, a poke, a patch. ``args`` is plain data; long bytes are named by hash."""
 
@@ -14,7 +13,7 @@ class Input(Event):
     args: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Slice(Event):
     """The schedule let ``cpu`` run; its time is the end.
 
@@ -39,7 +38,7 @@ class Slice(Event):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Step(Event):
     """One named step of a kernel function running in process context on ``cpu``."""
 
@@ -48,7 +47,7 @@ class Step(Event):
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Printk(Event):
     """A line of a kernel's log, written by its process context."""
 
@@ -56,14 +55,14 @@ class Printk(Event):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Planned(Event):
     """Somebody means ``cpu`` to belong to ``owner``: a plan, kept apart from what is observed."""
 
     owner: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class OwnerChange(Event):
     """``cpu`` was seen to enter the memory of ``owner`` (None: INIT took it from its owner).
 
@@ -82,14 +81,14 @@ class OwnerChange(Event):
         return self.owner is not None and self.planned is not None and self.owner != self.planned
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class ModeChange(Event):
     """``cpu`` is now in ``mode``: ``real``, ``protected`` or ``long`` (with its compatibility sub-mode)."""
 
     mode: str
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class ApicWrite(Event):
     """``cpu`` stored ``value`` in the register at ``offset`` of its local APIC page."""
 
@@ -97,7 +96,7 @@ class ApicWrite(Event):
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class IpiSent(Event):
     """``cpu`` wrote ICR low. ``delivery`` is the delivery mode's name; ``targets`` are the CPUs that it names."""
 
@@ -108,14 +107,14 @@ class IpiSent(Event):
     targets: list[int]
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Init(Event):
     """``cpu`` took an INIT: it now waits for a SIPI (the BSP: restarts at the reset vector)."""
 
     from_cpu: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Sipi(Event):
     """``cpu`` took a start-up IPI and will run at ``vector << 12`` in real mode."""
 
@@ -123,7 +122,7 @@ class Sipi(Event):
     vector: int
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Ignored(Event):
     """``what`` reached ``cpu`` and does nothing there; ``why`` says why."""
 
@@ -132,7 +131,7 @@ class Ignored(Event):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Accepted(Event):
     """An interrupt was set in ``cpu``'s IRR; ``merged`` where the bit was set already: two sent, one delivered."""
 
@@ -141,7 +140,7 @@ class Accepted(Event):
     merged: bool
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Lost(Event):
     """An interrupt sent to ``cpu`` vanished; ``why`` says why. ``cpu`` None: it was sent to no APIC."""
 
@@ -150,7 +149,7 @@ class Lost(Event):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class TimerExpired(Event):
     """The timer of ``cpu``'s local APIC set ``vector`` in IRR; ``merged`` where the bit was set already."""
 
@@ -158,7 +157,7 @@ class TimerExpired(Event):
     merged: bool
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Delivered(Event):
     """``cpu`` enters ``handler`` for ``vector``; it was about to execute ``rip``.
 
@@ -172,28 +171,28 @@ class Delivered(Event):
     handler: int
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Eoi(Event):
     """``cpu`` wrote EOI: ``vector`` left its ISR (None: nothing was in service)."""
 
     vector: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Halted(Event):
     """``cpu`` executed HLT; ``interruptible`` is RFLAGS.IF: without it only NMI and INIT wake it."""
 
     interruptible: bool
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Woken(Event):
     """``cpu`` left HLT because of ``vector``."""
 
     vector: int
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Fault(Event):
     """``cpu`` raised an exception at ``rip``. ``error`` is its error code, None where it has none."""
 
@@ -203,7 +202,7 @@ class Fault(Event):
     cr2: int
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class AbsentAccess(Event):
     """``cpu`` reached a physical address where there is neither memory nor a device: reads give 0, writes vanish."""
 
@@ -211,21 +210,21 @@ class AbsentAccess(Event):
     write: bool
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Shutdown(Event):
     """``cpu`` entered the shutdown state (a triple fault); ``why`` tells the chain of faults."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class PlatformReset(Event):
     """The whole platform was reset, every kernel with it."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class ConsoleByte(Event):
     """``kernel`` (None: a CPU that belongs to nobody) sent ``byte`` (0 to 255) to its serial port."""
 
@@ -233,7 +232,7 @@ class ConsoleByte(Event):
     byte: int
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class Message(Event):
     """What lay in the target's slot of mk_shared_data when ``cpu`` wrote ICR for vector 0xEA.
 
@@ -254,7 +253,7 @@ class Message(Event):
     payload: str
 
 
-@dataclass(frozen=True, slots=True)
+@kind_of_event
 class MessageTaken(Event):
     """What lay in ``cpu``'s slot when it entered its handler of vector 0xEA; fields as in :class:`Message`."""
 

@@ -35,6 +35,7 @@ def test_seconds_are_those_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_measurement_in_a_fresh_process_that_fails_is_told() -> None:
     assert in_fresh_process("print(1 + 1)") == 2
+    assert in_fresh_process("import os; print(os.environ['NUMBER'])", {"NUMBER": "3"}) == 3
     with pytest.raises(Exception, match="a measurement has failed: ValueError: why"):
         in_fresh_process("raise ValueError('why')")
 
