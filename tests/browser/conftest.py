@@ -263,10 +263,14 @@ class Moments:
 def moments() -> Moments:
     """What is to be seen, from a run of its own."""
     driver = Scenario().driver
-    found = [driver.film.looks[driver.look].event]
+
+    def event() -> int:
+        return driver.film.looks[driver.look].event
+
+    start = event()
     driver.step()
-    found.append(driver.film.looks[driver.look].event)
+    step = event()
     driver.run()
     time = driver.film.looks[-1].time
     driver.back()
-    return Moments(*found, driver.film.looks[driver.look].event, time)
+    return Moments(start, step, event(), time)
