@@ -40,13 +40,14 @@ class Search:
         machine: the machine.
         stops: what to look for.
         after: so many instructions of the first slice are over already, and what lies at them was seen; -1: none.
+        due: but the next instruction was not: an interrupt comes before it, and it is the first one of the handler.
 
     Attributes:
         found: what was found in the last slice looked at.
         after: as above, for that slice.
     """
 
-    def __init__(self, machine: Machine, stops: Sequence[StopPoint], after: int) -> None:
+    def __init__(self, machine: Machine, stops: Sequence[StopPoint], after: int, due: bool) -> None:
         self._machine = machine
         self._stops = list(stops)
         self._watched = {stop: Watched(machine, stop) for stop in stops if isinstance(stop, ValueWatch)}
@@ -56,7 +57,7 @@ class Search:
         self._reached: list[tuple[int, int, int]] = []
         self._seen = machine.trace.count
         self.found: list[Found] = []
-        self.after = after
+        self.after, self._due = after, due
 
     def __enter__(self) -> "Search":
         """Let the engine tell of breakpoints, and of stores to memory whose contents are watched."""
@@ -104,7 +105,7 @@ class Search:
             self.found = [found for stop in self._stops for found in self._in(last, last.cpu, new, stop)]
             if self.found:
                 return True
-            self.after = -1
+            self.after, self._due = -1, False
         self._seen = trace.count
         self._reached.clear()
         return False
@@ -113,7 +114,7 @@ class Search:
         begun = last.time - last.executed
         if isinstance(stop, Breakpoint):
             for where, address, time in self._reached:
-                if address == stop.address and stop.cpu in (None, where) and time - begun > self.after:
+                if address == stop.address and stop.cpu in (None, where) and time - begun > self.after - self._due:
                     return [Found(stop, cpu, over=time - begun)]
         elif isinstance(stop, ValueWatch):
             watched = self._watched[stop]

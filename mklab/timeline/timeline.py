@@ -55,26 +55,33 @@ class Timeline(Travel):
     def _run(self, budget: int, until: Callable[[Machine], bool] | None) -> tuple[Stop, Search]:
         """Up to the end of the slice in which something to stop at was seen."""
         position, instructions, place = self.position, self.instructions, self._place()
-        search = Search(self.machine, self.stops, place.over if self._end is not None else -1)
+        search = Search(self.machine, self.stops, *((-1, False) if self._end is None else self._seen(place)))
         with search:
             if self._end is not None:
                 if place.added:
-                    self._finish(place.slice_)
-                    search.restart(position)
+                    self._finish(place.slice_, search, position)
                     budget -= self.instructions - instructions
                 self._forget_future()
             stop = self.machine.run(
                 max(1, budget),
                 lambda machine: search.look() or budget < 1 or (until is not None and until(machine)),
             )
+            if not search.found:
+                search.look()  # a slice that has stopped the machine for good is the last one; nobody was asked then
         if budget < 1 and not search.found:
             stop = Stop("budget", self.machine.current, "the slice in which it stood is finished")
         return stop, search
 
-    def _finish(self, slice_: int) -> None:
-        """From inside that slice to its end."""
+    def _seen(self, place: Cut) -> tuple[int, bool]:
+        """For a search: how much of the slice is over, and whether a handler is entered next."""
+        cpu = self._history.slices[place.slice_].cpu if place.slice_ < len(self._history.slices) else None
+        return place.over, cpu is not None and not place.entered and self.machine.interrupt_due(cpu)
+
+    def _finish(self, slice_: int, search: Search, position: int) -> None:
+        """From inside that slice to its end; ``position`` events were seen by that search."""
         with self._going():
             self._go(Cut(slice_))
+            search.restart(position)
             self._follow_slice(slice_)
 
     def _stop_at(self, slice_: int, search: Search) -> Stop | None:
@@ -99,7 +106,9 @@ class Timeline(Travel):
         """The moment at which it has happened."""
         executed = self._history.slices[slice_].executed
         if isinstance(found.stop, Breakpoint):
-            return Cut(slice_, found.over)
+            # The instruction may be a handler's first one: then the handler is entered before it.
+            self._go(Cut(slice_, found.over))
+            return self._cut._replace(entered=self.machine.interrupt_due(found.cpu))
         if not isinstance(found.stop, ValueWatch):
             self._seek(found.event, entering=True)
             return self._cut if self._cut.slice_ == slice_ else Cut(slice_, executed)

@@ -7,6 +7,7 @@ import pytest
 from mklab.guest.abi import Work
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.layout import HOST_END
+from mklab.machine.cpu import CpuState
 from mklab.machine.machine import Machine
 from mklab.machine.registers import RFLAGS
 from mklab.machine.schedule import RoundRobin, Seeded
@@ -15,7 +16,7 @@ from mklab.timeline.replay import replay
 from mklab.timeline.stops import Breakpoint, MemoryWatch, OwnerWatch, StopPoint, ValueWatch, VectorWatch
 from mklab.timeline.timeline import Timeline
 from mklab.trace import Delivered, Input, OwnerChange, Step
-from tests.machine.guestcode import DATA
+from tests.machine.guestcode import CODE, DATA, long_mode
 from tests.timeline.guests import PIECES, RACE, full_state, guest
 
 COUNTER = [["mov $0xe000, %edi", "incl (%rdi)", "nop", "nop"]] * 2
@@ -59,6 +60,31 @@ def test_a_breakpoint_stops_before_each_pass() -> None:
     assert len(set(passes)) == 9
     line.stops[:] = [Breakpoint(incl, cpu=1)]
     assert line.run(500).reason == "budget", "CPU 1 has code of its own"
+
+
+@pytest.mark.parametrize("quantum", [1, 33, 900])
+def test_a_breakpoint_misses_no_pass(quantum: int) -> None:
+    """Nor one in what is left of the slice in which it has just stopped."""
+    machine = guest([["incl 0xe000; nop; nop"], ["nop"]], RoundRobin(quantum))
+    line = Timeline(machine)
+    incl = machine.registers(0).rip + 5
+    assert machine.memory.read(incl, 3) == b"\xff\x04\x25"
+    line.stops.append(Breakpoint(incl))
+    for passes in range(12):
+        assert line.run(10_000).reason == "breakpoint"
+        assert (machine.registers(0).rip, number(machine)) == (incl, passes)
+
+
+def test_the_slice_that_ends_the_run_is_looked_at_too() -> None:
+    """The machine goes no further behind it, so nobody asks it whether it is to stop."""
+    machine, _ = long_mode("nop; incl 0xe000; nop; lidt 0xe100; int3", schedule=RoundRobin(1000), journalled=True)
+    line = Timeline(machine)
+    stops: list[StopPoint] = [Breakpoint(CODE + 1), MemoryWatch(DATA, 4), Breakpoint(CODE + 9)]
+    line.stops += stops
+    for reason, rip in (("breakpoint", 1), ("watchpoint", 8), ("breakpoint", 9), ("reset", None)):
+        stop = line.run()
+        assert stop.reason == reason
+        assert rip is None or machine.registers(0).rip == CODE + rip
 
 
 def test_a_watchpoint_stops_behind_each_change() -> None:
@@ -127,6 +153,32 @@ def test_a_vector_stops_before_its_handlers_first_instruction(quantum: int) -> N
         line.back(2)
         assert line.run(30_000).reason == "watchpoint"
         assert full_state(machine) == state
+
+
+@pytest.mark.parametrize("quantum", [1, 7, 400])
+def test_a_breakpoint_at_a_handler_stops_where_it_was_entered(quantum: int) -> None:
+    """And not before its interrupt is delivered, where another instruction, or HLT, is what one sees."""
+    pieces = [["movl $0x1000000, 0x310(%rbx); movl $0x4041, 0x300(%rbx)", "nop; nop; nop"], ["hlt"]]
+    machine, alone = (guest(pieces, RoundRobin(quantum)) for _ in range(2))
+    alone.run(2_000)
+    handler, delivered = alone.trace.of(Delivered)[0].handler, [one.time for one in alone.trace.of(Delivered)]
+    line = Timeline(machine)
+    line.stops.append(Breakpoint(handler, cpu=1))
+    times: list[int] = []
+    while len(times) < 4:
+        assert line.run(2_000).reason == "breakpoint"
+        assert (machine.registers(1).rip, machine.cpus[1].state) == (handler, CpuState.RUNNING)
+        times.append(machine.time)
+        before = machine.memory.read_u64(0xE020)
+        line.step()
+        assert machine.memory.read_u64(0xE020) == before + 1
+        line.back()
+        assert line.run(2_000).reason == "breakpoint", "it was not entered again yet"
+        assert machine.time == times[-1]
+    assert times == delivered[: len(times)]
+    line.forward(10**9)
+    both = min(len(alone.trace.events), len(machine.trace.events)) - 1
+    assert machine.trace.events[:both] == alone.trace.events[:both]
 
 
 def test_who_acts_where_a_handler_is_entered_is_recorded_and_replayed() -> None:
