@@ -23,6 +23,8 @@ def power_on(events: list[Event]) -> Input:
 def replay(trace: Trace, installers: Installers | None = None) -> Machine:
     """A machine that has done what ``trace`` says, with the same trace.
 
+    Going on from there, its schedule is the default: a trace holds what was chosen, not by whom. A session keeps it.
+
     Args:
         trace: everything since power-on.
         installers: who makes kernel functions known, by name; for a host kernel ``{"host": Host}``.
