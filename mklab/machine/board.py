@@ -135,7 +135,7 @@ class Board:
     def port_write(self, port: int, size: int, value: int) -> None:
         """The running CPU executes OUT; what follows for the whole platform comes before its next instruction."""
         self.write_port(self._machine.current, port, size, value)
-        if self.reset_request is not None or self.exit_request is not None:
+        if self.leaving:
             self._machine.pause()
 
     def write_port(self, cpu: int, port: int, size: int, value: int) -> None:

@@ -1,6 +1,6 @@
 """The interrupt command register, decoded (SDM "Interrupt Command Register (ICR)")."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 __all__ = ["DELIVERY_MODES", "FIRST_LEGAL_VECTOR", "SHORTHANDS", "Icr"]
 
@@ -12,7 +12,8 @@ FIRST_LEGAL_VECTOR = 16
 accept it (SDM "Valid Interrupt Vectors")."""
 
 
-class Icr(NamedTuple):
+@dataclass(frozen=True)
+class Icr:
     """A command for the interrupt bus.
 
     Attributes:

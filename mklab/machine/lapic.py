@@ -41,7 +41,7 @@ class LocalApic:
         bsp: whether the BSP flag of IA32_APIC_BASE is set at power-up.
 
     Attributes:
-        mode: ``disabled``, ``xapic`` or ``x2apic``: bits 10 and 11 of IA32_APIC_BASE. Each IPI asks eight times.
+        base: IA32_APIC_BASE.
         tpr, ldr, dfr, svr, irr, isr, esr, icr_low, icr_high, lvt: the registers; ``irr`` and ``isr`` have 256 bits.
             Nothing is level-triggered here, so TMR is always 0.
         errors: what ESR will show after it is written.
@@ -82,17 +82,11 @@ class LocalApic:
     # IA32_APIC_BASE
 
     @property
-    def base(self) -> int:
-        """IA32_APIC_BASE."""
-        return self._base
-
-    @base.setter
-    def base(self, value: int) -> None:
-        self._base = value
-        if not value & reg.BASE_ENABLE:
-            self.mode = "disabled"
-        else:
-            self.mode = "x2apic" if value & reg.BASE_X2APIC else "xapic"
+    def mode(self) -> str:
+        """``disabled``, ``xapic`` or ``x2apic``: IA32_APIC_BASE bits 10 and 11."""
+        if not self.base & reg.BASE_ENABLE:
+            return "disabled"
+        return "x2apic" if self.base & reg.BASE_X2APIC else "xapic"
 
     @property
     def bsp(self) -> bool:

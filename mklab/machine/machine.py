@@ -169,9 +169,8 @@ class Machine(Acts):
 
     def emit(self, kind: Any, cpu: int | None, **values: Any) -> None:
         """Record an event now."""
-        running, trace = self._turn.running, self.trace
-        time = self.time + self.engine.executed if running else self.time
-        trace.append(kind(trace.count, time, cpu, **values))
+        running = self._turn.running
+        self.trace.emit(kind, self.time + self.engine.executed if running else self.time, cpu, **values)
         if running and self.onlookers and any(one.each_event for one in self.onlookers):
             self.pause()
 

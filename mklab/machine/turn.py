@@ -51,7 +51,7 @@ class Turn:
         machine.current = cpu.index
         machine.engine.begin(cpu.index)
         self._start, self._budget, stop = machine.time, budget, "budget"
-        if machine.calls and cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None:
+        if cpu.state is CpuState.HALTED and self._interrupts.deliverable(cpu) is None:
             call = machine.ready_call(cpu)
             if call is not None:
                 self._perform(call)
@@ -60,8 +60,7 @@ class Turn:
         nearest, apic = self._interrupts.deadline, board.apics[cpu.index]
         stride = min(one.stride for one in onlookers) if onlookers else budget
         while (left := self._start + self._budget - machine.time) > 0:
-            if apic.irr or cpu.nmi_pending:
-                self._take_interrupt(cpu)
+            self._take_interrupt(cpu)
             if onlookers:
                 machine.look("part")
             if cpu.state is not CpuState.RUNNING:
@@ -71,7 +70,7 @@ class Turn:
                 end = min(at for at in (nearest, own) if at is not None)
                 left = min(left, end - machine.time)
                 more = min(more, (end - machine.time - 1) // budget - 1)
-            self._execute(cpu, left if left < stride else stride, more)
+            self._execute(cpu, min(left, stride), more)
             more = 0
             if end is not None and machine.time >= end:
                 self._interrupts.tick()

@@ -37,7 +37,7 @@ class Trace:
     def emit(self, kind: type[E], time: int, cpu: int | None, **values: Any) -> E:
         """Append an event of ``kind`` and return it."""
         event = kind(self.count, time, cpu, **values)
-        self.append(event)
+        self._hold(event)
         return event
 
     def append(self, event: Event) -> None:
@@ -48,6 +48,9 @@ class Trace:
         """
         if event.seq != self.count:
             raise ValueError(f"seq must be {self.count}, not {event.seq!r}")
+        self._hold(event)
+
+    def _hold(self, event: Event) -> None:
         self.count += 1
         self.events.append(event)
         # The arguments of an act from outside are somebody else's, too; other events never change.
