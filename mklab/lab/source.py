@@ -68,6 +68,7 @@ def read(script: Path) -> NotebookNode:
     seen: set[str] = set()
     for number, cell in enumerate(notebook.cells, 1):
         where = f"{script.name}, cell {number}"
+        cell.metadata.pop("lines_to_next_cell", None)  # what jupytext would need on the way back
         name = cell.metadata.pop("id", "")
         if not isinstance(name, str) or not _ID.fullmatch(name) or name in seen:
             raise LabSourceError(f"{where}: id must be lower case letters, digits and -, and used once, not {name!r}")

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 NAME = "00-a-second-kernel.ipynb"
-FORGOTTEN = """
-def boot_second_kernel(host: Host) -> None:
+FORGOTTEN = """%%answer 00.1
+def boot_second_kernel(host):
     host.load(minikernel_image(0x3000000, 1, [3, 0, 1, 2]))
     host.multikernel_kexec(3)
 """
@@ -99,7 +99,7 @@ def test_a_student_errs_and_is_told(opened: Callable[..., Page], screenshot: Cal
             await window.jupyterapp.commands.execute('notebook:run-cell-and-select-next');
             await window.jupyterapp.commands.execute('notebook:run-cell-and-select-next');
         }""",
-        ["def boot_second_kernel", FORGOTTEN.strip()],
+        ["%%answer 00.1", FORGOTTEN.strip()],
     )
     expect(page.get_by_text("Exercise 00.1: not yet")).to_be_visible()
     verdict = page.get_by_role("status").filter(has_text="not yet")
