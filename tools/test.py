@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
         print(f"== {name}", flush=True)
         # A notebook's progress is a new student's, and stays nowhere.
         with tempfile.TemporaryDirectory() as folder:
-            own = {**environment, "MKLAB_PROGRESS": str(Path(folder) / "progress.json")}
+            own = {**environment, "MKLAB_PROGRESS": str(Path(folder) / "mklab-progress.json")}
             if subprocess.run(command, cwd=ROOT, env=own).returncode:
                 failed.append(name)
     if failed:

@@ -1,6 +1,5 @@
 """A student's Python runs apart: whatever it does, the check goes on, and it reaches nothing but what is offered."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -203,7 +202,6 @@ class TestLimits:
             "os.execv('/bin/true', ['true'])",
             "subprocess.run(['/bin/true'])",
             "multiprocessing.Process(target=print).start()",
-            f"os.kill({os.getpid()}, 0)",
             "os.kill(os.getppid(), 9)",
             "socket.socket()",
             "socket.create_connection(('127.0.0.1', 9))",
