@@ -51,10 +51,11 @@ def minikernel_image(
     info = struct.pack(f"<IIQII{len(edges)}Q", kernel_id, len(apicids), shared, flags, len(ranges), *edges)
     info += bytes(apicids).ljust(NR_CPUS, b"\xff")
     assert len(info) == BOOT_INFO.size
-    return kexec_elf.place(minikernel(), _headers(), base).patched("mk_boot_info", info)
+    image = minikernel()
+    return kexec_elf.place(image, _headers(image), base).patched("mk_boot_info", info)
 
 
-@functools.cache
-def _headers() -> kexec_elf.ElfInfo:
-    """Read once: every kernel of a machine is the same file, at another place."""
-    return kexec_elf.probe(minikernel())
+@functools.lru_cache(maxsize=4)
+def _headers(image: bytes) -> kexec_elf.ElfInfo:
+    """Read once: the kernels of a machine are mostly the same file, each at another place."""
+    return kexec_elf.probe(image)
