@@ -86,11 +86,6 @@ class View:
         return self.film.recording.upto(self.event)
 
     @property
-    def is_last(self) -> bool:
-        """Whether nothing is recorded beyond it."""
-        return self.event == self.film.count - 1 and self.look == len(self.film.looks) - 1
-
-    @property
     def shown_cpu(self) -> int:
         """The CPU that pictures of one CPU show."""
         if self.cpu is not None:
