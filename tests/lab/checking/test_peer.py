@@ -72,7 +72,7 @@ def test_one_that_does_not_listen(pipes: Pipes) -> None:
 
 def test_all_waiting_together_is_limited(pipes: Pipes) -> None:
     timers = [threading.Timer(0.1 * number, os.write, (pipes.saying, b"{}\n")) for number in range(1, 10)]
-    heard = []
+    heard: list[dict[str, object]] = []
     for timer in timers:
         timer.start()
     with pytest.raises(TimeoutError):
