@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mklab.widgets.bands import AXIS, GAP, HEAD
 from mklab.widgets.boxes import Box, Window
 from mklab.widgets.fates import Arrival
-from mklab.widgets.forms import WIDE, Form, Measures, arrival_words, form_of, marked, measures, selected_place
+from mklab.widgets.forms import TEETH, WIDE, Form, Measures, arrival_words, form_of, marked, measures, selected_place
 from mklab.widgets.lanes import Lane, plans
 from mklab.widgets.palette import LIVE
 from mklab.widgets.svg import Segment, width_of
@@ -264,7 +264,8 @@ def _draw_lane(drawing: _Drawing, view: View, lane: Lane, size: Measures, y: int
         form = form_of(box, window, y, size.band, LIVE)
         if form.dashed:
             drawing.form("waiting", form)
-        elif box is lane.past[-1]:
+        elif box is lane.past[-1] and form.width < TEETH:
+            # Too short to be seen beside the moment's line, it is drawn longer than it has lasted.
             drawing.form("last", form)
         if form.words:
             drawing.write("owners", form.x + 8, form.y + form.height / 2, form.words)

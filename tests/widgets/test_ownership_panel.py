@@ -104,10 +104,14 @@ def test_a_scrub_sends_no_box_of_the_whole_run_again(panel: OwnershipPanel, sent
     assert [sent[model] for model in whole] == [1, 1, 1, 1]
 
 
-def test_the_last_box_ends_at_the_moment(panel: OwnershipPanel) -> None:
-    panel.stage.move(45)
+def test_a_box_that_has_hardly_begun_is_drawn_long_enough(panel: OwnershipPanel) -> None:
     last = drawn(panel, "last")
-    assert np.nanmax(last.x) == pytest.approx(12_000)
+    panel.stage.move(45)
+    assert last.x.size == 0
+    # Kernel 1 has had CPU 2 for 90 instructions of 18,000.
+    panel.stage.move(next(event.seq for event in panel.stage.view.film.events if event.time == 9_100))
+    assert np.nanmax(last.x) == pytest.approx(9_100)
+    assert np.nanmin(last.x) < 9_100 - 60
     assert "transparent" not in last.fill_colors
 
 
