@@ -59,11 +59,8 @@ def _reason(row: Row) -> str:
 def page_name(student: str) -> str:
     """The name of a student's page: any name becomes one that every system can have, and no two the same."""
     plain = re.sub(r"[^\w.@+ -]", "_", student).strip(". ")[:80]
-    own = (
-        ""
-        if plain == student and plain and plain.isascii()
-        else f"-{zlib.crc32(student.encode('utf-8', 'replace')):08x}"
-    )
+    whole = plain and plain == student and plain.isascii()
+    own = "" if whole else f"-{zlib.crc32(student.encode('utf-8', 'replace')):08x}"
     return f"{plain or 'page'}{own}.html"
 
 
