@@ -9,6 +9,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from mklab.errors import GuestBuildError
 from mklab.guest import build
+from mklab.lab.checking import compiler
 
 __all__ = ["Code", "compiled"]
 
@@ -79,7 +80,8 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
     source = text if text.endswith("\n") else f"{text}\n"
     others = {key[::-1].replace("_", ".", 1)[::-1]: value for key, value in more.items()}
     try:
-        image = build.build({name: source, **others}, _SCRIPT.format(base=base), movable=False, debug=True)
+        script = _SCRIPT.format(base=base)
+        image = build.build({name: source, **others}, script, movable=False, debug=True, compiler=compiler.__name__)
     except GuestBuildError as error:
         raise GuestBuildError(_at_lines(str(error), text)) from None
     return _code(image, base, name)

@@ -1,20 +1,27 @@
-"""Pictures of a recording, and the dashboard that steers what is recorded."""
+"""Pictures of a recording, and the dashboard that steers what is recorded.
 
-from mklab.widgets.controls import Controls
-from mklab.widgets.dashboard import Dashboard
-from mklab.widgets.driver import Driver, Runner
-from mklab.widgets.parts import (
-    Apic,
-    Consoles,
-    Details,
-    HexView,
-    Kimages,
-    MemoryMap,
-    Messages,
-    Ownership,
-    Stepper,
-)
-from mklab.widgets.player import Player
+The names below are loaded when they are first used: words for numbers, which a check needs too, come without a picture.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mklab.widgets.controls import Controls
+    from mklab.widgets.dashboard import Dashboard
+    from mklab.widgets.driver import Driver, Runner
+    from mklab.widgets.parts import (
+        Apic,
+        Consoles,
+        Details,
+        HexView,
+        Kimages,
+        MemoryMap,
+        Messages,
+        Ownership,
+        Stepper,
+    )
+    from mklab.widgets.player import Player
 
 __all__ = [
     "Apic",
@@ -32,3 +39,15 @@ __all__ = [
     "Runner",
     "Stepper",
 ]
+
+_ELSEWHERE = {"Controls": "controls", "Dashboard": "dashboard", "Driver": "driver", "Runner": "driver"} | {
+    "Player": "player"
+}
+"""Modules of the names that are not in ``parts``."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load one of the names."""
+    if name not in __all__:
+        raise AttributeError(f"module 'mklab.widgets' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mklab.widgets.{_ELSEWHERE.get(name, 'parts')}"), name)
