@@ -242,6 +242,10 @@ class MachineDriver:
                 return self._act(self._source, enough)
             done = iter([False])
             return self._told(self._slices(lambda: next(done, True) and enough()))
+        except BaseException:
+            # An error, or Ctrl-C: the pictures show where that has left the machine.
+            self.look = len(self.film.looks) - 1
+            raise
         finally:
             self._timeline.stops = []
 

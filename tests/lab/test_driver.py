@@ -216,6 +216,38 @@ def test_a_slice_can_be_too_long_to_be_looked_at() -> None:
         driver.back("instruction")
 
 
+def test_an_act_that_was_refused_stays_refused() -> None:
+    scenario = Scenario()
+    scenario.host.submit("cpu_down", {"cpu": 2})
+    scenario.host.settle()
+    driver, refusal = scenario.driver, "cpu_down: CPU 2 is not online in the host"
+    with pytest.raises(MklabError, match=refusal):
+        driver.run()
+    end = driver.look
+    assert end == len(driver.film.looks) - 1 > 0, "the pictures show what led to it"
+    for again in (driver.run, driver.step):
+        with pytest.raises(MklabError, match=refusal):
+            again()
+    driver.back()
+    assert driver.look < end
+    for again in (driver.run, driver.run):
+        with pytest.raises(MklabError, match=refusal):
+            again()
+    assert scenario.title == "take CPU 2 offline"
+    driver.reset()
+    assert driver.run() == "the scenario is finished"
+
+
+def test_a_step_that_fails_shows_where_it_came_to() -> None:
+    scenario = Scenario()
+    scenario.host.submit("cpu_down", {"cpu": 2})
+    scenario.host.settle()
+    driver = scenario.driver
+    with pytest.raises(MklabError):
+        driver.step("message")
+    assert driver.look == len(driver.film.looks) - 1 > 0
+
+
 def test_schedules_in_words() -> None:
     for words in ("round robin 1,000", "round robin 7", "seed 12"):
         assert schedule_in_words(schedule_from(words)) == words
