@@ -105,7 +105,9 @@ def _code(image: bytes, base: int, file: str) -> Code:
     symbols: dict[str, int] = {}
     if isinstance(table, SymbolTableSection):
         symbols = {
-            one.name: one["st_value"] for one in table.iter_symbols() if one.name and one["st_shndx"] != "SHN_ABS"
+            one.name: one["st_value"]
+            for one in table.iter_symbols()
+            if one.name and one["st_shndx"] not in ("SHN_ABS", "SHN_UNDEF")
         }
     lines = {at: line if found == file else 0 for at, (found, line) in sorted(build.source_lines(image).items())}
     return Code(base, data, symbols, lines)
