@@ -7,6 +7,7 @@ from typing import Any
 from mklab.widgets.canvas import Canvas
 from mklab.widgets.condition import FORMS
 from mklab.widgets.driver import UNITS, Runner
+from mklab.widgets.home import at_home
 from mklab.widgets.palette import LIGHT
 from mklab.widgets.panel import style
 from mklab.widgets.picture import COLUMN
@@ -39,7 +40,7 @@ class Controls(Lasting):
         self.stage = Stage.of(driver)
         self._export, self._title = export, title
         self.canvas = Canvas(self._act, KEYS, leads=True)
-        self.canvas.observe(lambda _change: self._seen(), ["width", "visible"])
+        self.canvas.observe(at_home(lambda _change: self._seen()), ["width", "visible"])
         super().__init__([style(), self.canvas], self._svg_of_status, self._words, _NAME)
         self.add_class("mklab")
         self.stage.add(self)

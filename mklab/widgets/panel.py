@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets
 
 from mklab.widgets.canvas import Canvas
+from mklab.widgets.home import at_home
 from mklab.widgets.palette import style_sheet
 from mklab.widgets.picture import COLUMN, Picture, markup, svg, twin
 from mklab.widgets.stage import KEYS, Stage
@@ -42,7 +43,7 @@ class Panel(Lasting):
         self.picture = picture
         self.stage = Stage.of(driver)
         self.canvas = Canvas(self._act, KEYS)
-        self.canvas.observe(lambda _change: self._seen(), ["width", "opened", "visible"])
+        self.canvas.observe(at_home(lambda _change: self._seen()), ["width", "opened", "visible"])
         super().__init__([style(), self.canvas], self._svg_of_view, self._words_of_view, picture.question)
         self.add_class("mklab")
         self.stage.add(self)
