@@ -14,10 +14,11 @@ from mklab.widgets.forms import measures, sides
 from mklab.widgets.grid import draw_grid
 from mklab.widgets.home import at_home
 from mklab.widgets.lanes import FOLD_ABOVE, Lane, end_of, groups, lane, state_of
+from mklab.widgets.on_stage import style
 from mklab.widgets.owner_key import entries
 from mklab.widgets.ownership import GRID, LANES, PICTURE, cpus_of, more_lanes
 from mklab.widgets.palette import LIVE
-from mklab.widgets.panel import Panel, style
+from mklab.widgets.panel import Panel
 from mklab.widgets.picture import COLUMN, twin
 from mklab.widgets.spans import stories
 from mklab.widgets.stage import KEYS
