@@ -69,9 +69,6 @@ confidence = "fairly"
 # %% id="prediction-check" check="01.1"
 course.check("01.1")
 
-# %% id="prediction-hint"
-course.hint("01.1")
-
 # %% [markdown] id="run-text"
 # ## Run
 # The same run as above, from beginning to end. Kernel 1 keeps its number in a variable. We read that variable in
@@ -84,8 +81,6 @@ host, kernel_1 = run.host, run.host.kernel("kernel 1")
 print("before the load: I am kernel", kernel_1.boot_info.get("kernel_id"))
 host.load(lab01.image(0x2000000, number=3, apicid=3))
 print("after the load:  I am kernel", kernel_1.boot_info.get("kernel_id"))
-
-# %% id="steps"
 print(lab01.load_steps(run.machine))
 
 # %% [markdown] id="run-after"
@@ -204,9 +199,9 @@ course.given("01.3")
 # %% id="tail" exercise="01.3"
 # The address of the last 0x5A, the byte right behind it, the address of the first 0xCC from mem on.
 ### BEGIN SOLUTION
-last = 0x30C597F
-behind = 0x00
-kept = 0x30C9000
+last = 0x308611F
+behind = 0
+kept = 0x308B000
 ### END SOLUTION
 
 # %% id="tail-check" check="01.3"
