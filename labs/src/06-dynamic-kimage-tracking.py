@@ -30,11 +30,17 @@ course = lab.open("06")
 # Answer without looking, then open.
 #
 # <details><summary>Lab 05: which slot of the message area does a receiver read?</summary>
-# That of its physical id. The sender had indexed by its own logical number, so the two agree only where both numberings
-# do.</details>
 #
-# <details><summary>Lab 03: the trampoline has jumped into a kernel. Whose page tables does the CPU use?</summary>
-# The trampoline's, below 1 MiB, until the new kernel loads its own: one set of tables for all kicks.</details>
+# That of its physical id. The sender had indexed by its own logical number, so the two agree only where both numbers
+# do.
+#
+# </details>
+# <details><summary>Lab 03: a CPU stands at a kernel's first instruction. Whose page tables does it use?</summary>
+#
+# Those of the [trampoline](glossary.md#trampoline), below 1 MiB, until the kernel loads its own: one set of tables for
+# all kicks.
+#
+# </details>
 
 # %% [markdown] id="map"
 # ## Where we are
@@ -175,12 +181,16 @@ course.hint("06.3")
 machine = lab06.tangled(course.progress.seed)
 course.given("06.4")
 
+
 # %% id="walk-example"
-head = 0x1A00000
-print(hex(machine.memory.read_u64(head)), hex(machine.memory.read_u64(head + 8)))
+def u64(address):
+    return machine.memory.read_u64(address)
+
+
+print(f"head: next {u64(0x1A00000):#x}, prev {u64(0x1A00008):#x}")
 
 # %% id="walk" exercise="06.4"
-# u64 above reads the other machine: here it is machine.memory.read_u64(address).
+# u64(address) reads your machine now.
 ### BEGIN SOLUTION
 count = 6
 first = 0x1A02500
@@ -196,9 +206,9 @@ course.hint("06.4")
 
 # %% [markdown] id="proc-idea"
 # ## What everybody can read
-# `/proc/multikernel` (patch 7) prints a row for each kimage: its type, the address of its entry, how many segments it
-# has. The file's mode is 0444: whoever has an account can read where every kernel begins. And there is a small mistake
-# in the table, which has become part of what programs will read.
+# For `/proc/multikernel`, `multikernel_proc_show` (patch 7) prints a row for each kimage: its type, the address of its
+# entry, how many [segments](glossary.md#segment) it has. The file's mode is 0444: whoever has an account can read where
+# every kernel begins. And there is a small mistake in the table, which has become part of what programs will read.
 
 # %% id="proc"
 from mklab.kernel.kexec import KexecSegment
@@ -354,7 +364,7 @@ course.hint("06.9")
 # | which image a start takes | `kimage_find_by_type` in `multikernel_kexec` | kernel/kexec_core.c (patch 6) |
 # | start a certain image; no system call leads there | `multikernel_kexec_by_entry` | kernel/kexec_core.c (patch 6) |
 # | unload, at most ten | `do_kexec_load`, `kimage_get_all_by_type` | kernel/kexec.c, kernel/kexec_core.c (patch 6) |
-# | the file | `/proc/multikernel` | patch 7 |
+# | a row of /proc/multikernel for each image | `multikernel_proc_show` | kernel/kexec_core.c (patch 7) |
 #
 # A real kernel with these patches was observed: with two images loaded, CPUs 1 and 2 both ran the first; of thirteen
 # images the first unload took ten and the second three, while running CPUs went on; an empty table has 92 bytes, each
@@ -373,9 +383,12 @@ course.hint("06.9")
 # know.
 #
 # <details><summary>Compare</summary>
-# next and prev lead from list_head to list_head; container_of finds the kimage around it. A start takes the oldest
-# multikernel image, and leaves it where it is. The list holds what was loaded: not what runs, nor where, nor who owns
-# which memory.</details>
+#
+# `next` and `prev` lead from list_head to list_head; `container_of` finds the kimage around it. A start takes the
+# oldest multikernel image, and leaves it where it is. The list holds what was loaded: not what runs, nor where, nor who
+# owns which memory.
+#
+# </details>
 #
 # Next: three kernels on one machine, and somebody who has to know all that. Lab 07.
 

@@ -67,8 +67,8 @@ unloaded = forms.prediction(
             ),
             Option(
                 "The call returns -EBUSY, since one of the images is running.",
-                "Nobody can know that it is running: no field of a kimage says so. -EBUSY means only that another"
-                " kexec call holds the lock.",
+                "Nobody can know that it is running: no field of a kimage says so. From kexec_load,"
+                " -EBUSY means that another kexec call holds the lock.",
             ),
         ),
     ),
