@@ -5,8 +5,8 @@ rest: the check, the hints, and the wrong answers that we know, each with the me
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mklab.errors import MklabError
@@ -78,6 +78,7 @@ class Exercise:
         given: the student's numbers, in words, by the seed; None where everybody has the same.
         solve: the solution's source by the seed, where the seed changes it.
         question: what the notebook shows above the answer: options, or lines with letters; None: nothing but its text.
+        headers: what a cell of C may include, by file name.
     """
 
     id: str
@@ -91,6 +92,7 @@ class Exercise:
     given: Callable[[int], str] | None = None
     solve: Callable[[int], str] | None = None
     question: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -14,8 +14,9 @@ from mklab.lab.checking import compiler
 __all__ = ["Code", "compiled"]
 
 _FILES = {"asm": "cell.S", "c": "cell.c"}
-_OUTSIDE = re.compile(
-    r'\.?incbin\b|\.include\b|(?:#|%:|\?\?=)\s*include(?:_next)?\b(?!\s*"abi\.h")|(?:#|%:|\?\?=)\s*(?:import|embed)\b'
+_OUTSIDE = (
+    r'\.?incbin\b|\.include\b|(?:#|%:|\?\?=)\s*include(?:_next)?\b(?!\s*"(?:HEADERS)")'
+    r"|(?:#|%:|\?\?=)\s*(?:import|embed)\b"
 )
 """What takes in another file: wherever it stands, after a label, in inline assembly, or as a macro's argument."""
 _TOLD = re.compile(r"^cell\.[Sc]:(\d+):\d+: (?:fatal )?(error|warning): (.*)$", re.MULTILINE)
@@ -64,7 +65,7 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
             ``#include "abi.h"`` gives the offsets and numbers that the kernels of this machine share.
         lang: ``asm`` or ``c``.
         base: the address it will lie at.
-        more: further sources by file name, with ``_`` for the dot: ``main_c``.
+        more: further sources by file name, with ``_`` for the dot: ``main_c``; headers (``list_h``) may be included.
 
     Raises:
         GuestBuildError: what is wrong, with its line in the cell.
@@ -72,13 +73,14 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
     """
     if lang not in _FILES:
         raise ValueError(f"lang must be one of {list(_FILES)}, not {lang!r}")
+    others = {key[::-1].replace("_", ".", 1)[::-1]: value for key, value in more.items()}
+    headers = ["abi.h", *(file for file in others if file.endswith(".h"))]
     # Lines that end in a backslash are one to the compiler.
-    if outside := _OUTSIDE.search(text.replace("\\\n", "")):
+    if outside := re.search(_OUTSIDE.replace("HEADERS", "|".join(map(re.escape, headers))), text.replace("\\\n", "")):
         line = text.count("\n", 0, outside.start()) + 1
-        raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but abi.h")
+        raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but {', '.join(headers)}")
     name = _FILES[lang]
     source = text if text.endswith("\n") else f"{text}\n"
-    others = {key[::-1].replace("_", ".", 1)[::-1]: value for key, value in more.items()}
     try:
         script = _SCRIPT.format(base=base)
         image = build.build({name: source, **others}, script, movable=False, debug=True, compiler=compiler.__name__)

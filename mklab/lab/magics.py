@@ -10,7 +10,7 @@ from typing import Any
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from mklab.errors import GuestBuildError
-from mklab.lab import course, guestcode, guestrun
+from mklab.lab import course, exercises, guestcode, guestrun
 from mklab.lab.forms.guest import told
 from mklab.lab.mk import Commands, MkError
 from mklab.lab.verdict import Verdict
@@ -74,7 +74,7 @@ class AnswerMagics(Magics):
             self._keep(exercise, cell)
         mode = next((_MODES[word] for word in words if word in _MODES), "long")
         try:
-            code = guestcode.compiled(cell, lang, guestrun.Place().base)
+            code = guestcode.compiled(cell, lang, guestrun.Place().base, **_headers(exercise))
         except GuestBuildError as error:
             print(error, file=sys.stderr)
             return
@@ -86,6 +86,13 @@ class AnswerMagics(Magics):
 
     def _keep(self, line: str, cell: str) -> None:
         course.ANSWERS[line.strip()] = cell
+
+
+def _headers(exercise: str | None) -> dict[str, str]:
+    """What the exercise's cell may include, as :func:`guestcode.compiled` wants it; nothing without an exercise."""
+    if exercise is None or exercise.split(".")[0] not in exercises.LABS:
+        return {}
+    return {name.replace(".", "_"): text for name, text in exercises.find(exercise).headers.items()}
 
 
 def _run(code: guestcode.Code, cell: str, mode: str) -> str:

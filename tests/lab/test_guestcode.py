@@ -37,6 +37,13 @@ def test_c_with_a_second_source() -> None:
     assert code.line(code.symbols["twice"]) is None
 
 
+def test_a_header_among_the_sources_may_be_included_and_no_other() -> None:
+    code = compiled('#include "list.h"\nint f(void) { return N; }', "c", list_h="#define N 42\n")
+    assert b"\xb8\x2a\0\0\0" in code.data
+    with pytest.raises(GuestBuildError, match=r"no other file but abi\.h, list\.h"):
+        compiled('#include "other.h"\n', "c", list_h="")
+
+
 def test_a_cell_without_code() -> None:
     assert compiled("", "asm").data == b""
 

@@ -41,7 +41,8 @@ def guest(
         place: how the code is run; or a function that says so by the seed.
         causes: asked first about a run that went wrong: a known cause gets its own words. None from it: the general
             ones serve.
-        sources: further sources that are built with the cell, each a file name (``frame.S``) and its text.
+        sources: further sources that are built with the cell, each a file name (``frame.S``) and its text; the cell may
+            include the headers among them.
     """
 
     def judged(answer: Answer, seed: int) -> Verdict:
@@ -57,7 +58,8 @@ def guest(
 
     if kind not in _LANGUAGES:
         raise ValueError(f"kind must be one of {list(_LANGUAGES)}, not {kind!r}")
-    return Exercise(id, title, kind, judged, hints, mistakes, alternatives, given=given, solve=solve)
+    headers = {name: text for name, text in sources if name.endswith(".h")}
+    return Exercise(id, title, kind, judged, hints, mistakes, alternatives, given=given, solve=solve, headers=headers)
 
 
 def built(text: str, lang: str, place: Place, sources: dict[str, str] | None = None) -> guestcode.Code | Verdict:
