@@ -10,7 +10,7 @@ from elftools.elf.sections import SymbolTableSection
 from mklab.errors import GuestBuildError
 from mklab.guest import build
 
-__all__ = ["Code", "compiled"]
+__all__ = ["Code", "Frame", "compiled"]
 
 _FILES = {"asm": "cell.S", "c": "cell.c"}
 _OUTSIDE = re.compile(
@@ -25,6 +25,20 @@ SECTIONS {{
   /DISCARD/ : {{ *(.note.*) *(.comment) *(.eh_frame*) }}
 }}
 """
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around a cell that is a part of something larger.
+
+    Attributes:
+        before, after: the text above and below it, in the same file.
+        sources: further sources that are built with it, each a file name (``frame.S``) and its text.
+    """
+
+    before: str = ""
+    after: str = ""
+    sources: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ class Code:
         return self.lines.get(max((one for one in self.lines if one <= address), default=-1)) or None
 
 
-def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
+def compiled(text: str, lang: str, base: int = 0, frame: Frame = Frame()) -> Code:  # noqa: B008  # plain data
     """Build a cell.
 
     Args:
@@ -63,7 +77,7 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
             ``#include "abi.h"`` gives the offsets and numbers that the kernels of this machine share.
         lang: ``asm`` or ``c``.
         base: the address it will lie at.
-        more: further sources by file name, with ``_`` for the dot: ``main_c``.
+        frame: what stands around it.
 
     Raises:
         GuestBuildError: what is wrong, with its line in the cell.
@@ -77,9 +91,10 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
         raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but abi.h")
     name = _FILES[lang]
     source = text if text.endswith("\n") else f"{text}\n"
-    others = {key[::-1].replace("_", ".", 1)[::-1]: value for key, value in more.items()}
+    if frame.before or frame.after:
+        source = f'{frame.before}\n#line 1 "{name}"\n{source}#line 1 "frame"\n{frame.after}\n'
     try:
-        image = build.build({name: source, **others}, _SCRIPT.format(base=base), movable=False, debug=True)
+        image = build.build({name: source, **dict(frame.sources)}, _SCRIPT.format(base=base), movable=False, debug=True)
     except GuestBuildError as error:
         raise GuestBuildError(_at_lines(str(error), text)) from None
     return _code(image, base, name)
@@ -87,6 +102,8 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
 
 def _at_lines(message: str, text: str) -> str:
     """The compiler's words, each with its line of the cell."""
+    if "invalid .org offset" in message:
+        return "it gives more code than there is room for: what comes behind it has a fixed place"
     lines = text.splitlines()
     found = []
     for number, _, words in _TOLD.findall(message):

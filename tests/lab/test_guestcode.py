@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from mklab.errors import GuestBuildError
-from mklab.lab.guestcode import compiled
+from mklab.lab.guestcode import Frame, compiled
 
 
 def test_bytes_symbols_and_lines() -> None:
@@ -28,10 +28,21 @@ def test_intel_syntax_and_the_shared_numbers() -> None:
 
 
 def test_c_with_a_second_source() -> None:
-    code = compiled("int twice(int); int f(void) { return twice(21); }", "c", 0x5000, more_S=".globl twice\ntwice: ret")
+    code = compiled("int twice(int); int f(void) { return twice(21); }", "c", 0x5000, Frame(sources=(("more.S", ".globl twice\ntwice: ret"),)))
     assert {"f", "twice"} <= set(code.symbols)
     assert code.line(code.symbols["f"]) == 1
     assert code.line(code.symbols["twice"]) is None
+
+
+def test_a_cell_with_text_around_it() -> None:
+    frame = Frame(".set five, 5\n.code16\nbegin:", "hlt\n.org 8\nend_: ret")
+    code = compiled("nop\nmovw $five, %ax", "asm", 0x5000, frame)
+    assert code.data == bytes.fromhex("90b80500f4000000c3")
+    assert [code.line(at) for at in (0x5000, 0x5001, 0x5004, 0x5008)] == [1, 2, None, None]
+    with pytest.raises(GuestBuildError, match="line 2: invalid instruction mnemonic 'foo'\n    foo"):
+        compiled("nop\nfoo", "asm", 0x5000, frame)
+    with pytest.raises(GuestBuildError, match="more code than there is room for"):
+        compiled(".fill 9", "asm", 0x5000, frame)
 
 
 def test_a_cell_without_code() -> None:
