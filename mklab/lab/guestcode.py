@@ -18,6 +18,8 @@ _OUTSIDE = re.compile(
 )
 """What takes in another file: wherever it stands, after a label, in inline assembly, or as a macro's argument."""
 _TOLD = re.compile(r"^cell\.[Sc]:(\d+):\d+: (?:fatal )?(error|warning): (.*)$", re.MULTILINE)
+_NARROW = re.compile(r"relocation R_X86_64_(?:8|16)\w* out of range: (\d+) is not in [^;]*; references '?([\w.]+)")
+"""The linker's words where an address has more bits than an operand."""
 _SCRIPT = """
 SECTIONS {{
   . = {base:#x};
@@ -104,6 +106,8 @@ def _at_lines(message: str, text: str) -> str:
     """The compiler's words, each with its line of the cell."""
     if "invalid .org offset" in message:
         return "it gives more code than there is room for: what comes behind it has a fixed place"
+    if narrow := _NARROW.search(message):
+        return f"{narrow[2]} does not fit into the instruction: it is {int(narrow[1]):#x}"
     lines = text.splitlines()
     found = []
     for number, _, words in _TOLD.findall(message):
