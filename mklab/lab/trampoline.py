@@ -1,5 +1,6 @@
 """The trampoline with a part of it exchanged, and a machine whose CPU 1 goes through it: for labs 02 and 03."""
 
+from collections.abc import Sequence
 from functools import cache
 
 from mklab.guest import source_texts
@@ -46,11 +47,12 @@ def around(first: str, last: str, between: str = "") -> tuple[str, str]:
     What follows begins with the label ``part_end``, and ``between``.
     """
     lines = source().splitlines(keepends=True)
-    begin, end = (next(n for n, line in enumerate(lines) if one in line) for one in (first, last))
+    begin = next(n for n, line in enumerate(lines) if first in line)
+    end = next(n for n, line in enumerate(lines) if last in line and n >= begin)
     return "".join(lines[:begin]), f"part_end:\n{between}" + "".join(lines[end + 1 :])
 
 
-def offline(ram: int | tuple[Range, ...] = 64 << 20, on_shutdown: str = "halt") -> Host:
+def offline(ram: int | Sequence[Range] = 64 << 20, on_shutdown: str = "halt") -> Host:
     """A host on CPU 0 of two; CPU 1 is offline, and a kernel for it is loaded at :data:`ENTRY`."""
     machine = Machine(2, ram, on_shutdown=on_shutdown)
     host = Host(machine)
