@@ -9,9 +9,9 @@
 # %% [markdown] id="title"
 # # 02 The INIT trampoline I: who am I, and where?
 #
-# **How does a CPU that knows nothing, not even its own address, find its way into a kernel?** It has just been reset. It
-# is in 16-bit mode, its stack pointer is 0, and the machine has been running for weeks. In this lab you write the first
-# instructions that it executes, and they must run.
+# **How does a CPU that knows nothing, not even its own address, find its way into a kernel?** It has just been
+# reset. It is in 16-bit mode, its stack pointer is 0, and the machine has been running for weeks. In this lab you
+# write the first instructions that it executes, and they must run.
 #
 # **Time:** 75 minutes. **Before:** [lab 00](00-a-second-kernel.ipynb). You read a little assembly: AT&T syntax, as
 # Linux has it, source on the left.
@@ -48,16 +48,16 @@ course = lab.open("02")
 # %% [markdown] id="map"
 # ## What will happen
 # A machine with two CPUs. CPU 0 runs the host, CPU 1 is offline, a second kernel lies at 0x2000000. The host kicks
-# CPU 1: [INIT](glossary.md#init) and [SIPI](glossary.md#sipi) send it into the
-# [trampoline](glossary.md#trampoline), nine pages of code and tables at 0x96000. There it goes through four modes:
-# [real mode](glossary.md#real-mode), [protected mode](glossary.md#protected-mode), compatibility mode, 64-bit mode. This
-# lab is about the first two; lab 03 about the others.
+# CPU 1: [INIT](glossary.md#init) and [SIPI](glossary.md#sipi) send it into the [trampoline](glossary.md#trampoline),
+# nine pages of code and tables at 0x96000. There it goes through four modes: [real mode](glossary.md#real-mode),
+# [protected mode](glossary.md#protected-mode), compatibility mode, 64-bit mode. This lab is about the first two; lab
+# 03 about the others.
 
 # %% [markdown] id="watch"
 # ## Watch
-# The whole way was recorded, one instruction after the other. Choose **instruction** beside **Step**, and go on until
-# CPU 1 has taken the SIPI; then watch each instruction and what it changed. Nothing can break: **Back** undoes a step.
-# Three moments matter:
+# The whole way was recorded, one instruction after the other. Choose **instruction** beside **Step**, and go on
+# until CPU 1 has taken the SIPI; then watch each instruction and what it changed. Nothing can break: **Back** undoes
+# a step. Three moments matter:
 #
 # - the first instruction: which registers are *not* 0?
 # - the instruction that sets PE: what changes besides that bit?
@@ -68,8 +68,8 @@ Dashboard(Player(lab02.way()), parts=["stepper"])
 
 # %% [markdown] id="predict-stack"
 # ## Exercise 02.1: predict
-# *3 minutes. A prediction: nothing is lost if it is wrong.* Decide before you run what comes below, and say how sure you
-# are: `"guess"`, `"fairly"` or `"sure"`.
+# *3 minutes. A prediction: nothing is lost if it is wrong.* Decide before you run what comes below, and say how sure
+# you are: `"guess"`, `"fairly"` or `"sure"`.
 
 # %% id="question-stack"
 course.question("02.1")
@@ -93,17 +93,18 @@ machine = lab02.kicked()
 # %mk mem 0x971f0 32
 
 # %% [markdown] id="why-stack"
-# **Why.** The stack that the trampoline brings along, below 0x97204, is untouched. Two words lie at 0x11fc and 0x1200:
-# 0x96104, the address of the 64-bit code, and 0x10, its selector. With the old base they would lie at 0x971fc; after a
-# stack fault the CPU would have shut down; an ESP of 0 would have shown in the picture. Each register kept its number.
-# What it *meant* changed when SS was loaded. A real Linux with the RFC's patches left the same two words at the same two
-# addresses, in a page that happens to be reserved. At the end of this lab you repair it.
+# **Why.** The stack that the trampoline brings along, below 0x97204, is untouched. Two words lie at 0x11fc and
+# 0x1200: 0x96104, the address of the 64-bit code, and 0x10, its selector. With the old base they would lie at
+# 0x971fc; after a stack fault the CPU would have shut down; an ESP of 0 would have shown in the picture. Each
+# register kept its number. What it *meant* changed when SS was loaded. A real Linux with the RFC's patches left the
+# same two words at the same two addresses, in a page that happens to be reserved. At the end of this lab you repair
+# it.
 
 # %% [markdown] id="idea-start"
 # ## 1 A CPU is started by two stores
 # To send an interrupt, a kernel stores to the [ICR](glossary.md#icr) of its own [APIC](glossary.md#apic): first the
-# target, at offset 0x310, then, at 0x300, a word that says what to send: the vector in bits 7:0, the delivery mode in
-# bits 10:8 (0 ordinary, 4 NMI, 5 INIT, 6 SIPI). This second store sends. INIT resets the CPU and leaves it in
+# target, at offset 0x310, then, at 0x300, a word that says what to send: the vector in bits 7:0, the delivery mode
+# in bits 10:8 (0 ordinary, 4 NMI, 5 INIT, 6 SIPI). This second store sends. INIT resets the CPU and leaves it in
 # wait-for-SIPI. The SIPI's vector is the number of a page: CS becomes vector << 8, its base vector << 12, IP 0.
 #
 # In Linux: `do_multikernel_boot_cpu`, arch/x86/kernel/smpboot.c (patch 1). Here are its stores:
@@ -113,8 +114,8 @@ print(lab02.kick_table(lab02.way()))
 
 # %% [markdown] id="sipi-text"
 # ### Exercise 02.2: the word that starts a CPU
-# *8 minutes. In Python.* **Given** the physical address at which a CPU is to start. **Goal:** the word for offset 0x300;
-# `ValueError` for an address at which no SIPI can start a CPU.
+# *8 minutes. In Python.* **Given** the physical address at which a CPU is to start. **Goal:** the word for offset
+# 0x300; `ValueError` for an address at which no SIPI can start a CPU.
 
 
 # %% id="sipi" exercise="02.2"
@@ -150,13 +151,13 @@ course.check("02.3")
 
 # %% [markdown] id="idea-segments"
 # ## 2 An address is a base and an offset
-# In real mode every address is an offset in a [segment](glossary.md#segment). A segment register has a visible part, 16
-# bits, and a hidden base; loading it in real mode sets the base to the visible part × 16. SIPI sets CS and nothing else:
-# DS, ES and SS are 0. So the trampoline can execute its page before it can *see* it: a load or store without further
-# care goes to the bottom of memory.
+# In real mode every address is an offset in a [segment](glossary.md#segment). A segment register has a visible part,
+# 16 bits, and a hidden base; loading it in real mode sets the base to 16 times the visible part. SIPI sets CS and
+# nothing else: DS, ES and SS are 0. So the trampoline can execute its page before it can *see* it: a load or store
+# without further care goes to the bottom of memory.
 #
-# The code does not know at which page it lies. It copies CS, and uses offsets from the page's first byte: in the source
-# `LOW(label)` is a label minus the page's beginning. These are the first ten steps; look at the bases.
+# The code does not know at which page it lies. It copies CS, and uses offsets from the page's first byte: in the
+# source `LOW(label)` is a label minus the page's beginning. These are the first ten steps; look at the bases.
 
 # %% id="first-steps"
 print(lab02.steps(lab02.way(), 0x00, 0x1F))
@@ -165,8 +166,8 @@ print(lab02.steps(lab02.way(), 0x00, 0x1F))
 # ### Exercise 02.4: the first instructions
 # *12 minutes. In assembly.* **Given** the trampoline with a hole. `cli` and `wbinvd` stand before your lines; behind
 # them ESI gets the page's address, and everything else follows. **Goal:** DS, ES and SS are what CS is;
-# `trampoline_status_bsp` holds the marker 0xA5A5A5A5 (32 bits); SP points to `trampoline_stack_end`. Then CPU 1 arrives
-# in the kernel. **Leave alone** the rest of memory. Try first without looking at the table above.
+# `trampoline_status_bsp` holds the marker 0xA5A5A5A5 (32 bits); SP points to `trampoline_stack_end`. Then CPU 1
+# arrives in the kernel. **Leave alone** the rest of memory. Try first without looking at the table above.
 
 # %% id="segments" exercise="02.4" lang="asm"
 # ### BEGIN SOLUTION
@@ -196,8 +197,9 @@ course.hint("02.4")
 #        31:24    lim 19:16  type     23:16    15:8     7:0      15:8     7:0
 # ```
 #
-# G = 1: the limit counts units of 4 KiB. D: 32 bits by default. Access 0x9B: present, code that may be read; 0x93: data
-# that may be written. So `ff ff 00 00 00 9b cf 00`, the trampoline's selector 8, is code from 0 on, 4 GiB, 32 bits.
+# G = 1: the limit counts units of 4 KiB. D: 32 bits by default. Access 0x9B: present, code that may be read; 0x93:
+# data that may be written. So `ff ff 00 00 00 9b cf 00`, the trampoline's selector 8, is code from 0 on, 4 GiB, 32
+# bits.
 
 # %% [markdown] id="descriptor-text"
 # ### Exercise 02.5: a descriptor
@@ -224,9 +226,9 @@ course.hint("02.5")
 # %% [markdown] id="idea-switch"
 # ## 4 The bit, and then the jump
 # Bit 0 of CR0, PE, switches to protected mode. It changes no segment: CS keeps its hidden part from real mode, base
-# 0x96000, 64 KiB, 16 bits, until it is loaded again. A [far jump](glossary.md#far-jump) loads it, and IP with it. Its
-# target is 6 bytes in memory: a 32-bit offset, then a selector. Since the new segment begins at 0, the offset is a whole
-# linear address, which was not known when the code was assembled; nor was the table's.
+# 0x96000, 64 KiB, 16 bits, until it is loaded again. A [far jump](glossary.md#far-jump) loads it, and IP with it.
+# Its target is 6 bytes in memory: a 32-bit offset, then a selector. Since the new segment begins at 0, the offset is
+# a whole linear address, which was not known when the code was assembled; nor was the table's.
 #
 # In Linux: patch 2, arch/x86/kernel/trampoline_64_bsp.S, which is where these steps come from:
 
@@ -235,9 +237,9 @@ print(lab02.steps(lab02.way(), 0x1F, 0x67))
 
 # %% [markdown] id="order-text"
 # ### Exercise 02.6: the switch in order
-# *8 minutes. Lines to be put into order.* `cli`, SP and the empty interrupt table (`lidtl`) stand before them. One line
-# is not needed. Give the letters as text, as in `order = "BA"`: your order is carried out, on a CPU that has just taken
-# a SIPI.
+# *8 minutes. Lines to be put into order.* `cli`, SP and the empty interrupt table (`lidtl`) stand before them. One
+# line is not needed. Give the letters as text, as in `order = "BA"`: your order is carried out, on a CPU that has
+# just taken a SIPI.
 
 # %% id="order-question"
 course.question("02.6")
@@ -252,10 +254,10 @@ course.check("02.6")
 
 # %% [markdown] id="switch-text"
 # ### Exercise 02.7: into protected mode
-# *12 minutes. In assembly.* **Given** the trampoline with a hole after `shll $4, %esi` and `lidtl`: ESI holds the page's
-# address. At `tgdt` lie a limit (2 bytes) and room for a base (4 bytes); at `startup_32_vector` room for an offset (4)
-# and the selector 8 (2). **Goal:** CPU 1 comes to `startup_32` in 32-bit protected mode, and from there into the kernel.
-# Write it without the lines above.
+# *12 minutes. In assembly.* **Given** the trampoline with a hole after `shll $4, %esi` and `lidtl`: ESI holds the
+# page's address. At `tgdt` lie a limit (2 bytes) and room for a base (4 bytes); at `startup_32_vector` room for an
+# offset (4) and the selector 8 (2). **Goal:** CPU 1 comes to `startup_32` in 32-bit protected mode, and from there
+# into the kernel. Write it without the lines above.
 
 # %% id="switch" exercise="02.7" lang="asm"
 # ### BEGIN SOLUTION
@@ -278,9 +280,10 @@ course.hint("02.7")
 # %% [markdown] id="diagnose-text"
 # ## Diagnose: reset at the far jump
 # ### Exercise 02.8
-# *10 minutes.* Somebody has lost one line of the trampoline. Below is what the machine recorded; the numbers are yours.
-# Give the number of the `event` in which the CPU first says that something is wrong, the address at which it `looked`
-# for the descriptor of selector 8, the address at which that descriptor `lies`, and the letter of the `cause`:
+# *10 minutes.* Somebody has lost one line of the trampoline. Below is what the machine recorded; the numbers are
+# yours. Give the number of the `event` in which the CPU first says that something is wrong, the address at which it
+# `looked` for the descriptor of selector 8, the address at which that descriptor `lies`, and the letter of the
+# `cause`:
 #
 # - A: a descriptor in the table is wrong
 # - B: LGDT was executed before the table's address had been stored at tgdt + 2
@@ -308,8 +311,8 @@ course.hint("02.8")
 # %% [markdown] id="repair-text"
 # ## Repair: a stack that comes along
 # ### Exercise 02.9
-# *8 minutes. In assembly, 32-bit.* The first four instructions behind the far jump. Add what is missing, so that the two
-# pushes land on the trampoline's own stack, and nowhere else.
+# *8 minutes. In assembly, 32-bit.* The first four instructions behind the far jump. Add what is missing, so that the
+# two pushes land on the trampoline's own stack, and nowhere else.
 
 # %% id="repair" exercise="02.9" lang="asm"
 # movl $0x18, %eax
@@ -343,18 +346,18 @@ course.hint("02.9")
 
 # %% [markdown] id="fidelity"
 # ## What is simplified
-# The CPU's part is x86 machine code that executes; the segments' hidden parts, the exceptions and the shutdown are as
-# Intel's manual has them. The host's stores of INIT and SIPI go to its own APIC; around them process context is Python.
-# The trampoline is rebuilt from the behaviour of the RFC's, instruction by instruction at the same offsets; in your
-# exercises its 32-bit code may move, so that your lines may be longer than ours. [Every departure from hardware or from
-# Linux](../docs/fidelity.md) is listed, with a test that shows it.
+# The CPU's part is x86 machine code that executes; the segments' hidden parts, the exceptions and the shutdown are
+# as Intel's manual has them. The host's stores of INIT and SIPI go to its own APIC; around them process context is
+# Python. The trampoline is rebuilt from the behaviour of the RFC's, instruction by instruction at the same offsets;
+# in your exercises its 32-bit code may move, so that your lines may be longer than ours. [Every departure from
+# hardware or from Linux](../docs/fidelity.md) is listed, with a test that shows it.
 
 # %% [markdown] id="next"
 # ## What you know now
-# INIT makes a CPU forget, SIPI gives it CS, and from CS it works out the rest. A segment register is a name and a hidden
-# copy; modes change what the name means, and loading changes the copy. A number that was an offset does not become an
-# address by itself. In 32-bit mode your CPU can reach 4 GiB, and nothing above. Lab 03 takes it to 64 bits: which comes
-# first, the page tables or the bit?
+# INIT makes a CPU forget, SIPI gives it CS, and from CS it works out the rest. A segment register is a name and a
+# hidden copy; modes change what the name means, and loading changes the copy. A number that was an offset does not
+# become an address by itself. In 32-bit mode your CPU can reach 4 GiB, and nothing above. Lab 03 takes it to 64
+# bits: which comes first, the page tables or the bit?
 
 # %% [markdown] id="progress"
 # ## How far you are

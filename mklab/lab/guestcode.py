@@ -71,7 +71,7 @@ class Code:
         return self.lines.get(max((one for one in self.lines if one <= address), default=-1)) or None
 
 
-def compiled(text: str, lang: str, base: int = 0, frame: Frame = Frame()) -> Code:  # noqa: B008  # plain data
+def compiled(text: str, lang: str, base: int = 0, frame: Frame = Frame()) -> Code:  # plain data
     """Build a cell.
 
     Args:
@@ -107,7 +107,8 @@ def _at_lines(message: str, text: str) -> str:
     if "invalid .org offset" in message:
         return "it gives more code than there is room for: what comes behind it has a fixed place"
     if narrow := _NARROW.search(message):
-        return f"{narrow[2]} does not fit into the instruction: it is {int(narrow[1]):#x}"
+        name = "an address" if narrow[2] == "section" else narrow[2]
+        return f"{name} does not fit into the instruction: it is {int(narrow[1]):#x}"
     lines = text.splitlines()
     found = []
     for number, _, words in _TOLD.findall(message):

@@ -87,7 +87,7 @@ def place() -> Place:
 
 
 def at(ran: Ran, symbol: str) -> Machine | None:
-    """The machine as it stood when CPU 1 first came to ``symbol``: it is run again; None: not within 200 instructions."""
+    """The machine as it stood when CPU 1 came to ``symbol``: it is run again. None: it did not come soon."""
     machine = ran.place.begin(ran.code)
     machine.schedule = RoundRobin(1)
     address = ran.code.symbols[symbol]

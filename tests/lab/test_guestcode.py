@@ -28,7 +28,12 @@ def test_intel_syntax_and_the_shared_numbers() -> None:
 
 
 def test_c_with_a_second_source() -> None:
-    code = compiled("int twice(int); int f(void) { return twice(21); }", "c", 0x5000, Frame(sources=(("more.S", ".globl twice\ntwice: ret"),)))
+    code = compiled(
+        "int twice(int); int f(void) { return twice(21); }",
+        "c",
+        0x5000,
+        Frame(sources=(("more.S", ".globl twice\ntwice: ret"),)),
+    )
     assert {"f", "twice"} <= set(code.symbols)
     assert code.line(code.symbols["f"]) == 1
     assert code.line(code.symbols["twice"]) is None
@@ -41,6 +46,8 @@ def test_a_cell_with_text_around_it() -> None:
     assert [code.line(at) for at in (0x5000, 0x5001, 0x5004, 0x5008)] == [1, 2, None, None]
     with pytest.raises(GuestBuildError, match="line 2: invalid instruction mnemonic 'foo'\n    foo"):
         compiled("nop\nfoo", "asm", 0x5000, frame)
+    with pytest.raises(GuestBuildError, match="an address does not fit into the instruction: it is 0x500000"):
+        compiled("movw $begin, %ax", "asm", 0x500000, frame)
     with pytest.raises(GuestBuildError, match="more code than there is room for"):
         compiled(".fill 9", "asm", 0x5000, frame)
 

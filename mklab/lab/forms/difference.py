@@ -33,7 +33,7 @@ def _some(count: int, noun: str) -> str:
 
 
 def first_difference(expected: Any, got: Any, *, show: bool = True) -> str:
-    """Where ``got`` differs from ``expected`` first; empty where they are equal, or single letters, or no texts, rows or tables.
+    """Where ``got`` differs from ``expected`` first; empty where they are equal, single letters, or no texts or tables.
 
     Args:
         expected, got: plain data.

@@ -94,16 +94,33 @@ descriptor = forms.values(
     ),
     (
         "Write the eight bytes under the drawing above, byte 0 first, and cut byte 6 into halves.",
-        "A base has 32 bits in four bytes, a limit 20 bits. With G = 1 the limit counts units of 4 KiB, and the last unit"
+        "A base has 32 bits in four bytes, a limit 20 bits. With G = 1 the limit counts units of 4 KiB, and the"
+        " last unit"
         " belongs to the segment as a whole.",
         "base = byte7 byte4 byte3 byte2, written as one number. last = ((limit + 1) << 12) - 1.",
     ),
     (
         Wrong("G ignored", _units, "Bit 7 of byte 6 is G, and it is 1: the limit counts 4 KiB units, not bytes."),
-        Wrong("the last unit left out", _rounded, "The last unit of 4 KiB belongs to the segment: its offsets end in 0xfff."),
-        Wrong("sixteen bits of the limit", _no_nibble, "The limit has 20 bits: the upper four are the lower half of byte 6."),
-        Wrong("three bytes of the base", _low_base, "The base has a fourth byte: bits 31 to 24 stand in byte 7, far from the others."),
-        Wrong("bytes in the wrong order", _reversed, "Of several bytes of a number, the lowest address has the lowest bits."),
+        Wrong(
+            "the last unit left out",
+            _rounded,
+            "The last unit of 4 KiB belongs to the segment: its offsets end in 0xfff.",
+        ),
+        Wrong(
+            "sixteen bits of the limit",
+            _no_nibble,
+            "The limit has 20 bits: the upper four are the lower half of byte 6.",
+        ),
+        Wrong(
+            "three bytes of the base",
+            _low_base,
+            "The base has a fourth byte: bits 31 to 24 stand in byte 7, far from the others.",
+        ),
+        Wrong(
+            "bytes in the wrong order",
+            _reversed,
+            "Of several bytes of a number, the lowest address has the lowest bits.",
+        ),
         Wrong("the other kind", _other_kind, "Type bit 3, bit 3 of byte 5, is 1 for code and 0 for data."),
         Wrong("the other width", _other_width, "D is bit 6 of byte 6: 1 means 32 bits, 0 means 16."),
     ),

@@ -128,27 +128,65 @@ far_jump = forms.values(
     "diagnose",
     _facts,
     (
-        Value("event", "the number of the event in which the CPU first says that something is wrong", "Read the events from above: which is the first that no good run has?"),
-        Value("looked", "the linear address at which the CPU looked for the descriptor of selector 8", "A selector is an offset into the table that GDTR points to."),
-        Value("lies", "the linear address at which the descriptor for selector 8 lies in truth", "The table begins at tgdt; slot 0 is not used as a descriptor."),
-        Value("cause", "the letter of the cause", "Compare GDTR, base and limit, with the six bytes at tgdt, and with what INIT leaves there."),
+        Value(
+            "event",
+            "the number of the event in which the CPU first says that something is wrong",
+            "Read the events from above: which is the first that no good run has?",
+        ),
+        Value(
+            "looked",
+            "the linear address at which the CPU looked for the descriptor of selector 8",
+            "A selector is an offset into the table that GDTR points to.",
+        ),
+        Value(
+            "lies",
+            "the linear address at which the descriptor for selector 8 lies in truth",
+            "The table begins at tgdt; slot 0 is not used as a descriptor.",
+        ),
+        Value(
+            "cause",
+            "the letter of the cause",
+            "Compare GDTR, base and limit, with the six bytes at tgdt, and with what INIT leaves there.",
+        ),
     ),
     (
         "The error code of the first exception is a selector. Where did the CPU look it up?",
         "LGDT takes two bytes of limit and four of base. INIT leaves the base 0 and the limit 0xffff.",
-        "looked = gdtr base + 8; lies = tgdt + 8. Then find the line that stores an address at tgdt + 2, and ask whether"
+        "looked = gdtr base + 8; lies = tgdt + 8. Then find the line that stores an address at tgdt + 2, and ask"
+        " whether"
         " it was executed.",
     ),
     (
-        Wrong("the descriptor is blamed", {"cause": "A"}, "The descriptor's bytes are those of the worked example. But the CPU has not read them: where does GDTR point?"),
-        Wrong("LGDT was left out", {"cause": "C"}, "GDTR's limit is 0x20, the table's own: LGDT was executed. INIT had left 0xffff."),
+        Wrong(
+            "the descriptor is blamed",
+            {"cause": "A"},
+            "The descriptor's bytes are those of the worked example. But the CPU has not read them: where does GDTR"
+            " point?",
+        ),
+        Wrong(
+            "LGDT was left out",
+            {"cause": "C"},
+            "GDTR's limit is 0x20, the table's own: LGDT was executed. INIT had left 0xffff.",
+        ),
         Wrong("PE is not set", {"cause": "D"}, "CR0 has bit 0 set, and an event says that the mode is protected."),
-        Wrong("the far pointer is wrong", {"cause": "E"}, "The far pointer holds the 32-bit code's address and selector 8, as it should."),
-        Wrong("the CPU read the right table", _right_place, "The CPU knows nothing of tgdt. It adds the selector to the base in GDTR."),
-        Wrong("the table instead of the descriptor", _table_itself, "That is where the table begins. Selector 8 is eight bytes further."),
+        Wrong(
+            "the far pointer is wrong",
+            {"cause": "E"},
+            "The far pointer holds the 32-bit code's address and selector 8, as it should.",
+        ),
+        Wrong(
+            "the CPU read the right table",
+            _right_place,
+            "The CPU knows nothing of tgdt. It adds the selector to the base in GDTR.",
+        ),
+        Wrong(
+            "the table instead of the descriptor",
+            _table_itself,
+            "That is where the table begins. Selector 8 is eight bytes further.",
+        ),
         Wrong("the shutdown is named", _shutdown_event, "That is where it ends. The CPU had complained before."),
     ),
-    passed="GDTR's limit was right and its base was not: LGDT read the six bytes before the address was in them. The first"
-    " exception met an interrupt table without a single entry, so it became a double fault and then a reset.",
+    passed="GDTR's limit was right and its base was not: LGDT read the six bytes before the address was in them. The"
+    " first exception met an interrupt table without a single entry, so it became a double fault and then a reset.",
     given=_given,
 )

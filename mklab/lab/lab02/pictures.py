@@ -60,7 +60,7 @@ def _left(machine: Machine) -> int:
 
 
 def steps(film: Film, begin: int, end: int) -> str:
-    """What CPU 1 executed from offset ``begin`` to ``end`` in the trampoline's page, and what each instruction changed."""
+    """What CPU 1 executed from offset ``begin`` to ``end`` in the page, and what each instruction changed."""
     rows = []
     for look in film.looks:
         if look.cpu != _CPU or look.cause != "slice":

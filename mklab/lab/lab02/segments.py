@@ -37,7 +37,8 @@ def _judge(ran: Ran, seed: int) -> Verdict:
         )
     return Verdict(
         Outcome.PASSED,
-        f"With your five or six instructions in its page, CPU 1 went on through the trampoline and says: {trampoline.KERNEL}"
+        f"With your five or six instructions in its page, CPU 1 went on through the trampoline and says:"
+        f" {trampoline.KERNEL}"
         " up.",
         next_step="Compare the first rows of the picture with what you wrote.",
     )
@@ -114,21 +115,29 @@ segments = forms.guest(
         "In the picture, the first steps after SIPI: CS is 0x9600, and which value have DS, ES and SS?",
         "A segment register can be loaded from a general register, and a general register from CS. DS must be right"
         " before the first store; SS and SP belong together.",
-        "Six lines: movw %cs, %ax; three times movw %ax, %..; movl $..., LOW(trampoline_status_bsp); movw $LOW(...), %sp.",
+        "Six lines: movw %cs, %ax; three times movw %ax, %..; movl $..., LOW(trampoline_status_bsp); movw"
+        " $LOW(...), %sp.",
     ),
     (
         Mistake("DS is left", (("movw %ax, %ds\n", ""),), "After your part DS is 0x0000: its base is 0x0"),
         Mistake("SS is left", (("movw %ax, %ss\n", ""),), "After your part SS is 0x0000"),
         Mistake(
             "the marker before DS",
-            (("movl $0xA5A5A5A5, LOW(trampoline_status_bsp)\n", ""), ("movw %cs", "movl $0xA5A5A5A5, LOW(trampoline_status_bsp)\nmovw %cs")),
+            (
+                ("movl $0xA5A5A5A5, LOW(trampoline_status_bsp)\n", ""),
+                ("movw %cs", "movl $0xA5A5A5A5, LOW(trampoline_status_bsp)\nmovw %cs"),
+            ),
             "The marker landed at 0x1f8",
         ),
         Mistake("no marker", (("movl $0xA5A5A5A5, LOW(trampoline_status_bsp)\n", ""),), "The marker is not there"),
         Mistake("half a marker", (("movl $0xA5A5A5A5", "movw $0xA5A5"),), "are 0x0000a5a5"),
         Mistake("no stack", (("\nmovw $LOW(trampoline_stack_end), %sp", ""),), "SP is still 0"),
         Mistake("the page instead of the segment", (("movw %cs, %ax", "movw $0x96, %ax"),), "its base is 0x960"),
-        Mistake("the linear address", (("LOW(trampoline_status_bsp)", "trampoline_status_bsp"),), "does not fit into the instruction"),
+        Mistake(
+            "the linear address",
+            (("LOW(trampoline_status_bsp)", "trampoline_status_bsp"),),
+            "does not fit into the instruction",
+        ),
         Mistake("an immediate into DS", (("movw %ax, %ds", "movw $0x9600, %ds"),), "invalid operand"),
     ),
     place=trampoline.place(),

@@ -49,7 +49,8 @@ two_pushes = forms.prediction(
         ),
     ),
     (
-        "Which address does a push in real mode go to? Write it as a sum of two numbers, and say where each comes from.",
+        "Which address does a push in real mode go to? Write it as a sum of two numbers, and say where each comes"
+        " from.",
         "A segment register has a visible part and a hidden base. Loading it in protected mode takes the base from a"
         " descriptor.",
         "New base of SS + ESP - 4, then - 8.",
@@ -65,7 +66,13 @@ def _fill(machine: Machine, code: Code) -> None:
 def _place() -> Place:
     usual = trampoline.place()
     return Place(
-        usual.mode, usual.base, cpu=None, watch=usual.watch, budget=usual.budget, ends="halt", make=usual.make,
+        usual.mode,
+        usual.base,
+        cpu=None,
+        watch=usual.watch,
+        budget=usual.budget,
+        ends="halt",
+        make=usual.make,
         prepare=_fill,
     )
 
@@ -115,9 +122,11 @@ def _judge(ran: Ran, _seed: int) -> Verdict:
             next_step="One instruction. How would you have found out that it is missing?",
         )
     return not_yet(
-        f"The kernel is up all the same, but the two pushes landed at {landed + 4:#x} and {landed:#x}: {_whose(landed)}",
+        f"The kernel is up all the same, but the two pushes landed at {landed + 4:#x} and {landed:#x}:"
+        f" {_whose(landed)}",
         where,
-        f"The stack of 4 KiB ends at {top:#x}, that is ESI + LOW(trampoline_stack_end). ESP is LOW(...) alone. ESI holds"
+        f"The stack of 4 KiB ends at {top:#x}, that is ESI + LOW(trampoline_stack_end). ESP is LOW(...) alone. ESI"
+        f" holds"
         " the address of the page.",
         expected=f"{top - 4:#x} and {top - 8:#x}",
         got=f"{landed + 4:#x} and {landed:#x}",
@@ -144,7 +153,9 @@ repair = forms.guest(
         "One instruction: add the address of the page to ESP, or load ESP with an address computed from ESI.",
     ),
     (
-        Mistake("the segment, not the base", (("addl %esi, %esp", "addl $0x9600, %esp"),), "landed at 0xa800 and 0xa7fc"),
+        Mistake(
+            "the segment, not the base", (("addl %esi, %esp", "addl $0x9600, %esp"),), "landed at 0xa800 and 0xa7fc"
+        ),
         Mistake("the page's address alone", (("addl %esi", "movl %esi"),), "landed at 0x95ffc and 0x95ff8"),
         Mistake("the label alone", (("addl %esi", "movl $LOW(trampoline_stack_end)"),), "landed at 0x1200 and 0x11fc"),
         Mistake("sixteen bits only", (("addl %esi, %esp", "addw %si, %sp"),), "landed at 0x7200 and 0x71fc"),
@@ -157,7 +168,9 @@ repair = forms.guest(
     before=_BEFORE,
     after=_AFTER,
     alternatives=(
-        Mistake("before SS is flat", (("\naddl %esi, %esp", ""), ("movl %eax, %ss", "addl %esi, %esp\nmovl %eax, %ss")), ""),
+        Mistake(
+            "before SS is flat", (("\naddl %esi, %esp", ""), ("movl %eax, %ss", "addl %esi, %esp\nmovl %eax, %ss")), ""
+        ),
         Mistake("a little below", (("addl %esi, %esp", "leal -32(%esp, %esi), %esp"),), ""),
         Mistake("from ESI", (("addl %esi, %esp", "leal LOW(trampoline_stack_end)(%esi), %esp"),), ""),
     ),

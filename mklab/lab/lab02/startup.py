@@ -7,7 +7,9 @@ from mklab.lab.prediction import Option, Prediction
 
 __all__ = ["second_sipi", "sipi_icr_low"]
 
-_NOT_A_PAGE = "A vector has eight bits and counts pages: there is none for this address, and a CPU would start elsewhere."
+_NOT_A_PAGE = (
+    "A vector has eight bits and counts pages: there is none for this address, and a CPU would start elsewhere."
+)
 
 sipi_icr_low = forms.python(
     "02.2",
@@ -26,7 +28,10 @@ sipi_icr_low = forms.python(
                 (0x9600 | 0x600, "0x9600 is the segment that the CPU will find in CS; the vector has only bits 7:0."),
                 (0x596, "Delivery mode 5 is INIT: the CPU would be reset once more, and go on waiting for a SIPI."),
                 (0x496, "Delivery mode 4 is NMI: a CPU that waits for a SIPI does not start at it."),
-                (0x96600, "The store has put the address itself into the word: bit 12 and those above mean other things."),
+                (
+                    0x96600,
+                    "The store has put the address itself into the word: bit 12 and those above mean other things.",
+                ),
             ),
         ),
         Case("the first page", (0x0,), 0x600, "Page 0 has vector 0."),
@@ -38,7 +43,8 @@ sipi_icr_low = forms.python(
     (
         "Look at the two stores to offset 0x300 in the table above: which of their bits are the page's, which are not?",
         "The vector of a SIPI is the number of a 4 KiB page below 1 MiB. Its delivery mode is 6, in bits 10:8.",
-        "Refuse what is no page below 1 MiB: raise ValueError(...). Else return 0x600 and the page's number, joined by |.",
+        "Refuse what is no page below 1 MiB: raise ValueError(...). Else return 0x600 and the page's number, joined"
+        " by |.",
     ),
     (
         Mistake("the segment instead of the page", (("start_ip >> 12", "start_ip >> 4"),), "is the segment that"),

@@ -49,7 +49,8 @@ def _where_it_went(ran: Ran) -> Verdict | None:
     if fault is not None and fault.vector == _GP and registers.gdtr.base != tgdt:
         return not_yet(
             f"The far jump asked for selector 8, and the CPU read the descriptor at {registers.gdtr.base + 8:#x}: GDTR"
-            f" has the base {registers.gdtr.base:#x}, and your table lies at {tgdt:#x}. There was no descriptor of code:"
+            f" has the base {registers.gdtr.base:#x}, and your table lies at {tgdt:#x}. There was no descriptor of"
+            f" code:"
             " general protection, no interrupt table, shutdown.",
             "GDTR",
             "LGDT takes limit and base from the six bytes at tgdt, as they are at that moment, and the base is a linear"
@@ -85,7 +86,8 @@ def _stuck(ran: Ran) -> Verdict | None:
         return None
     mode = "protected mode, but in 16-bit code" if registers.cr0 & CR0.PE else "real mode"
     return not_yet(
-        f"The CPU came to the end of your part without a far jump: it is in {mode}, with CS {registers.cs.selector:#x}.",
+        f"The CPU came to the end of your part without a far jump: it is in {mode}, with CS"
+        f" {registers.cs.selector:#x}.",
         "the end of your part",
         "PE alone changes no segment: CS keeps its hidden base and its 16 bits until it is loaded. Only a far jump"
         " loads it here.",
@@ -113,9 +115,7 @@ def _causes(ran: Ran, _seed: int) -> Verdict | None:
 
 def _judge(ran: Ran, _seed: int) -> Verdict:
     if not trampoline.arrived(ran):
-        return not_yet(
-            "CPU 1 halted before it had come to the kernel.", next_step="Which of your instructions halts?"
-        )
+        return not_yet("CPU 1 halted before it had come to the kernel.", next_step="Which of your instructions halts?")
     return Verdict(
         Outcome.PASSED,
         f"CPU 1 went from real mode through your instructions into protected mode, on into long mode, and"
@@ -167,7 +167,8 @@ in_order = forms.parsons(
     _judge_order,
     (
         "Ask of each line what it needs: a segment, ESI, a table, a bit. What gives it that?",
-        "Stores need DS. Both addresses need ESI, and ESI needs CS. LGDT reads what was stored; the jump needs the table"
+        "Stores need DS. Both addresses need ESI, and ESI needs CS. LGDT reads what was stored; the jump needs the"
+        " table"
         " and the bit.",
         "Segments, the page's address, the two stores, LGDT, the bit, the jump. One line is not needed.",
     ),
@@ -196,10 +197,16 @@ to_protected_mode = forms.guest(
         "leal LOW(..)(%esi), %eax; movl %eax, LOW(..): twice. Then lgdtl, movw $1, %ax and lmsw, and ljmpl *LOW(..).",
     ),
     (
-        Mistake("the table's offset", (("leal LOW(tgdt)(%esi), %eax", "movl $LOW(tgdt), %eax"),), "GDTR has the base 0x198"),
+        Mistake(
+            "the table's offset", (("leal LOW(tgdt)(%esi), %eax", "movl $LOW(tgdt), %eax"),), "GDTR has the base 0x198"
+        ),
         Mistake("no base", (("movl %eax, LOW(tgdt) + 2\n", ""),), "GDTR has the base 0x0"),
         Mistake("the base over the limit", (("LOW(tgdt) + 2", "LOW(tgdt)"),), "GDTR has the base"),
-        Mistake("the entry's offset", (("leal LOW(startup_32)(%esi), %eax", "movl $LOW(startup_32), %eax"),), "The far jump led to 0x4f"),
+        Mistake(
+            "the entry's offset",
+            (("leal LOW(startup_32)(%esi), %eax", "movl $LOW(startup_32), %eax"),),
+            "The far jump led to 0x4f",
+        ),
         Mistake("no PE", (("movw $1, %ax\nlmsw %ax\n", ""),), "The far jump came before PE was set"),
         Mistake("no table", (("lgdtl LOW(tgdt)\n", ""),), "GDTR has the base 0x0"),
         Mistake("a near jump", (("ljmpl *LOW(startup_32_vector)", "jmp startup_32"),), "32-bit code as 16-bit code"),
