@@ -23,7 +23,7 @@
 
 # %% id="open"
 from mklab import lab
-from mklab.lab import lab02
+from mklab.lab.lab02 import pictures
 from mklab.widgets.dashboard import Dashboard
 from mklab.widgets.player import Player
 
@@ -64,7 +64,7 @@ course = lab.open("02")
 # - the far jump: which register changes, and what is hidden behind it?
 
 # %% id="dashboard"
-Dashboard(Player(lab02.way()), parts=["stepper"])
+Dashboard(Player(pictures.way()), parts=["stepper"])
 
 # %% [markdown] id="predict-stack"
 # ## Exercise 02.1: predict
@@ -88,7 +88,7 @@ course.check("02.1")
 # Before this kick, the bytes round 0x1200 and round 0x97200 were filled with `dd`. Which of them are still there?
 
 # %% id="pushes"
-machine = lab02.kicked()
+machine = pictures.kicked()
 # %mk mem 0x11f0 32
 # %mk mem 0x971f0 32
 
@@ -110,7 +110,7 @@ machine = lab02.kicked()
 # In Linux: `do_multikernel_boot_cpu`, arch/x86/kernel/smpboot.c (patch 1). Here are its stores:
 
 # %% id="kick-table"
-print(lab02.kick_table(lab02.way()))
+print(pictures.kick_table(pictures.way()))
 
 # %% [markdown] id="sipi-text"
 # ### Exercise 02.2: the word that starts a CPU
@@ -160,7 +160,7 @@ course.check("02.3")
 # source `LOW(label)` is a label minus the page's beginning. These are the first ten steps; look at the bases.
 
 # %% id="first-steps"
-print(lab02.steps(lab02.way(), 0x00, 0x1F))
+print(pictures.steps(pictures.way(), 0x00, 0x1F))
 
 # %% [markdown] id="segments-text"
 # ### Exercise 02.4: the first instructions
@@ -233,7 +233,7 @@ course.hint("02.5")
 # In Linux: patch 2, arch/x86/kernel/trampoline_64_bsp.S, which is where these steps come from:
 
 # %% id="switch-steps"
-print(lab02.steps(lab02.way(), 0x1F, 0x67))
+print(pictures.steps(pictures.way(), 0x1F, 0x67))
 
 # %% [markdown] id="order-text"
 # ### Exercise 02.6: the switch in order
@@ -335,7 +335,7 @@ course.hint("02.9")
 #
 # | step | function or label | file | patch |
 # |---|---|---|---|
-# | a place below 1 MiB | `setup_trampolines_bsp` | arch/x86/kernel/setup.c | 2 |
+# | a place below 1 MiB | `setup_trampolines_bsp`, called by `setup_arch` | arch/x86/kernel/setup.c | 2 |
 # | the entry is left in the page | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c | 1 |
 # | INIT, INIT de-asserted, SIPI, SIPI | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c | 1 |
 # | segments, marker, stack | `x86_trampoline_bsp_start` | arch/x86/kernel/trampoline_64_bsp.S | 2 |

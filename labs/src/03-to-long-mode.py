@@ -22,7 +22,8 @@
 
 # %% id="open"
 from mklab import lab
-from mklab.lab import lab02, lab03
+from mklab.lab.lab02.pictures import kicked, steps, way
+from mklab.lab.lab03 import pictures
 from mklab.widgets.dashboard import Dashboard
 
 course = lab.open("03")
@@ -62,7 +63,7 @@ course = lab.open("03")
 # having been written. When paging is on, the picture also walks the tables; type `0xc0200000` as its address.
 
 # %% id="dashboard"
-Dashboard(lab03.from_startup_32(), parts=["stepper"])
+Dashboard(pictures.from_startup_32(), parts=["stepper"])
 
 # %% [markdown] id="predict-mode"
 # ## Exercise 03.1: predict
@@ -85,7 +86,7 @@ course.check("03.1")
 # The instructions that change one of the bits, and the mode behind each:
 
 # %% id="modes"
-print(lab03.modes(lab02.way(), 0x5C, 0x104))
+print(pictures.modes(way(), 0x5C, 0x104))
 
 # %% [markdown] id="why-mode"
 # **Why.** One instruction sets PG, and LMA follows: the CPU computes it, LME and PG. From there on paging has four
@@ -106,7 +107,7 @@ print(lab03.modes(lab02.way(), 0x5C, 0x104))
 # as the CPU would do it on the trampoline's tables:
 
 # %% id="walk-example"
-machine = lab02.kicked()
+machine = kicked()
 # %mk mem 0x98000 16
 # %mk mem 0x99000 32
 # %mk mem 0x9d000 32
@@ -201,9 +202,9 @@ course.hint("03.4")
 # first: it has null at 0x08, where the running CS came from. Does that stop the CPU? Look at CS below.
 
 # %% id="switch-steps"
-print(lab02.steps(lab02.way(), 0x67, 0x80))
+print(steps(way(), 0x67, 0x80))
 print("...")
-print(lab02.steps(lab02.way(), 0xD4, 0x104))
+print(steps(way(), 0xD4, 0x104))
 
 # %% [markdown] id="order-text"
 # ### Exercise 03.5: to long mode, in order
@@ -274,7 +275,7 @@ course.check("03.7")
 # And so it goes; the first number is the time, in instructions:
 
 # %% id="crossing-run"
-print(lab03.crossing_run())
+print(pictures.crossing_run())
 
 # %% [markdown] id="map-text"
 # ### Exercise 03.8: the loop that is missing
@@ -337,7 +338,6 @@ course.hint("03.9")
 # | GDT 2, PAE, tables, CR3, LME, PG | `startup_32` | arch/x86/kernel/trampoline_64_bsp.S | 2 |
 # | the extra directory, the jump | `startup_64` | arch/x86/kernel/trampoline_64_bsp.S | 2 |
 # | entry and boot_params are left in the page | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c | 1 |
-# | the nine pages become executable | `configure_trampolines_bsp` | arch/x86/kernel/setup.c | 2 |
 #
 # The check whether the CPU has long mode at all is there, and commented out. On a real kernel with the patches, an
 # entry at 5 GiB ran; one at 512 GiB, and a read in another GiB, reset the machine.

@@ -3,12 +3,11 @@
 from mklab.lab.lab03.diagnosis import beyond
 from mklab.lab.lab03.mapping import crossing, map_image
 from mklab.lab.lab03.modes import which_mode
-from mklab.lab.lab03.pictures import crossing_run, from_startup_32, modes
 from mklab.lab.lab03.switch import in_order, to_long_mode
 from mklab.lab.lab03.tables import directories, entries
 from mklab.lab.lab03.walk import walk
 
-__all__ = ["EXERCISES", "crossing_run", "from_startup_32", "modes"]
+__all__ = ["EXERCISES"]
 
 EXERCISES = (
     which_mode,

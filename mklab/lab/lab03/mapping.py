@@ -19,6 +19,7 @@ __all__ = ["crossing", "map_image"]
 
 GIB, MIB, PAGE = 1 << 30, 1 << 20, 2 << 20
 _PML4, _PDPT, _SPARE = 0x10000, 0x11000, 0x20000
+_LOW = 0x40000
 _FLAGS = 0x183
 
 crossing = forms.prediction(
@@ -114,7 +115,7 @@ def _judge(answer: Answer, _seed: int) -> Verdict:
     for name, start, end in _CASES:
         trial = _Trial(start, end)
         memory = trial.machine.memory
-        before = memory.read(_PDPT, 32)
+        before, low = memory.read(_PDPT, 32), memory.read(0, _LOW)
         where = f'case "{name}": map_image(memory, {_PDPT:#x}, {as_python(trial.spare)}, {start:#x}, {end:#x})'
         offer = Offer(GuestMemory(memory), ("read_u64", "write_u64"))
         try:
@@ -135,7 +136,7 @@ def _judge(answer: Answer, _seed: int) -> Verdict:
                 f"{where}; {error.where(answer.source)}".removesuffix("; "),
                 "The entry for a GiB lies at pdpt + 8 * its number.",
             )
-        found = _found(trial, where, before)
+        found = _elsewhere(trial, where, low) or _found(trial, where, before)
         if found is not None:
             return found
     return Verdict(
@@ -143,6 +144,22 @@ def _judge(answer: Answer, _seed: int) -> Verdict:
         f"In {len(_CASES)} cases the CPU ran the image from its first page to its last on your tables.",
         next_step="Defect 8 of the RFC's first version is the loop that is missing there.",
     )
+
+
+def _elsewhere(trial: _Trial, where: str, before: bytes) -> Verdict | None:
+    """The first byte that is changed in low memory, outside the PDPT and the spare pages."""
+    after = trial.machine.memory.read(0, len(before))
+    allowed = {_PDPT, *trial.spare}
+    for page in range(0, len(before), 4096):
+        if page in allowed or after[page : page + 4096] == before[page : page + 4096]:
+            continue
+        at = next(at for at in range(page, page + 4096) if after[at] != before[at])
+        return not_yet(
+            f"Your function has stored at {at:#x}, which is neither in the PDPT nor in a spare page.",
+            where,
+            "A table has 512 entries, 0 to 511, of 8 bytes. Where does your last store go?",
+        )
+    return None
 
 
 def _overwritten(where: str) -> Verdict:
@@ -230,6 +247,7 @@ map_image = Exercise(
             "the image's own start", (("gib << 30 | number << 21", "start | number << 21"),), "is not mapped to itself"
         ),
         Mistake("no PS", (("0x183", "0x103"),), "is not mapped to itself"),
+        Mistake("513 entries", (("range(512)", "range(513)"),), "neither in the PDPT nor in a spare page"),
         Mistake("511 entries", (("range(512)", "range(511)"),), "is not mapped to itself"),
         Mistake(
             "the directory is not named",

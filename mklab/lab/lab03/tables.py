@@ -135,7 +135,7 @@ def _table_verdict(ran: Ran, _seed: int) -> Verdict | None:
     found = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]
     right = [_is_right(entry, number) for number, entry in enumerate(found)]
     if all(right):
-        return None
+        return _behind(ran)
     number = right.index(False)
     entry, wanted = found[number], number * _PAGE | 0x183
     done = f"Of 2048 entries {sum(right)} are right."
@@ -146,6 +146,20 @@ def _table_verdict(ran: Ran, _seed: int) -> Verdict | None:
         "Start value, step of the value, step of the address, number of turns: which of the four makes this entry?",
         expected=f"{wanted:#x} (P, RW, PS; G is optional)",
         got=f"{entry:#x}",
+    )
+
+
+def _behind(ran: Ran) -> Verdict | None:
+    """Whether something was stored behind the last directory."""
+    at = ran.code.symbols["extra_directory"]
+    found = ran.read(at, 4096)
+    if not any(found):
+        return None
+    return not_yet(
+        f"All 2048 entries are right, and something was stored behind the last: the bytes at {at:#x} are"
+        f" {found[:8].hex(' ')}.",
+        f"extra_directory, at {at:#x}",
+        "How often did your loop turn? That page is for an entry above 4 GiB.",
     )
 
 
@@ -200,6 +214,7 @@ directories = forms.guest(
         Mistake(
             "one directory only", (("$2048", "$512"),), "number 512, for the addresses from 0x40000000 on: it is 0"
         ),
+        Mistake("one entry too many", (("$2048", "$2049"),), "something was stored behind the last"),
         Mistake("one entry too few", (("$2048", "$2047"),), "number 2047"),
         Mistake("no PS", (("$0x183", "$0x103"),), "PS is 0"),
         Mistake("not present", (("$0x183", "$0x182"),), "P is 0"),

@@ -17,6 +17,8 @@ from mklab.paging import PageWalk
 __all__ = ["GuestMemory", "walk"]
 
 _ADDRESS_2M = 0x000F_FFFF_FFE0_0000
+_TABLES = 0x320_0000
+"""Where nothing else lies."""
 
 
 class GuestMemory:
@@ -70,12 +72,23 @@ def _cases(host_tables: int) -> tuple[tuple[str, int, int], ...]:
         ("the host's own tables, with pages of 4 KiB", host_tables, 0xFFFF_8880_0009_6198),
         ("the host's own tables, an entry with bit 63 set", host_tables, 0xFFFF_8880_0100_0010),
         ("the host's own tables, where nothing is mapped", host_tables, 0x7FFF_FFFF_F000),
+        ("tables that map a large page elsewhere", _TABLES, 0x4060_0000 | 0x12_3450),
+        ("tables that map a small page elsewhere", _TABLES, 0x4080_0000 | 7 << 12 | 0x678),
     )
+
+
+def _make_tables(memory: PhysicalMemory) -> None:
+    """Tables at ``_TABLES`` that map to other numbers, so that a bit on the wrong side of the offset shows."""
+    pdpt, directory, table = (_TABLES + 0x1000 * number for number in (1, 2, 3))
+    entries = ((_TABLES, pdpt | 7), (pdpt + 8, directory | 7), (directory + 8 * 3, 0x280_0000 | 0x183))
+    for at, entry in (*entries, (directory + 8 * 4, table | 7), (table + 8 * 7, 0x234_4000 | 0x8000_0000_0000_0003)):
+        memory.write(at, entry.to_bytes(8, "little"))
 
 
 def _judge(answer: Answer, _seed: int) -> Verdict:
     machine = trampoline.offline().machine
     memory, cases = machine.memory, _cases(machine.registers(0).cr3)
+    _make_tables(memory)
     for name, cr3, vaddr in cases:
         wanted = paging.walk(memory, _registers(cr3), vaddr)
         offer = Offer(GuestMemory(memory), ("read_u64",))
@@ -177,6 +190,7 @@ walk = Exercise(
         Mistake("entries of one byte", (("8 * (", "("),), "Your walk read where there is no table"),
         Mistake("ten bits of index", (("0x1FF", "0x3FF"),), "the CPU"),
         Mistake("bit 63 stays in", (("entry & 0x000FFFFFFFFFF000", "entry & ~0xFFF"),), "no part of the address"),
+        Mistake("one bit too many of the offset", (("(1 << shift)", "(2 << shift)"),), "the CPU"),
     ),
     alternatives=(
         "def walk(memory, cr3, vaddr):\n"

@@ -2,7 +2,9 @@
 
 import pytest
 
-from mklab.lab import lab02, lab03
+from mklab.lab import lab03
+from mklab.lab.lab02.pictures import way
+from mklab.lab.lab03 import pictures
 
 NEEDS = {"C": "ADFG", "E": "C"}
 """PG needs PAE, tables, CR3 and LME; the far return needs PG."""
@@ -18,7 +20,7 @@ def test_an_order_passes_where_each_step_has_what_it_needs(letters: str) -> None
 
 
 def test_the_table_of_modes() -> None:
-    rows = [row.split() for row in lab03.modes(lab02.way(), 0x5C, 0x104).splitlines()[1:]]
+    rows = [row.split() for row in pictures.modes(way(), 0x5C, 0x104).splitlines()[1:]]
     bits = {row[1]: [int(one) for one in row if one in ("0", "1")] for row in rows}
     assert bits["lretl"] == [1, 1, 1, 1, 0, 1]
     paging = next(row for row in rows if "compatibility" in row)
@@ -27,13 +29,13 @@ def test_the_table_of_modes() -> None:
 
 
 def test_an_image_across_7_gib_faults_at_7_gib() -> None:
-    said = lab03.crossing_run()
+    said = pictures.crossing_run()
     assert "in kernel 1, at 0x1bffff000" in said
     assert "exception 14 at 0x1c0000000, address 0x1c0000000" in said
     assert "The platform was reset" in said
 
 
 def test_the_player_stands_at_the_32_bit_code() -> None:
-    player = lab03.from_startup_32()
+    player = pictures.from_startup_32()
     registers = player.film.frame_of(player.look).registers(1)
     assert (registers["rip"], registers["cs"]) == (0x9605C, 8)
