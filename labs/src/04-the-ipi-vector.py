@@ -127,7 +127,7 @@ print(lab04.fates(twice))
 # | address | register | bits |
 # |---|---|---|
 # | 0xFEE00310 | ICR, high half | 24 to 31: the receiver's APIC id |
-# | 0xFEE00300 | ICR, low half | 0 to 7: vector; 8 to 10: mode (0 fixed, 5 INIT, 6 SIPI); 11: logical; 18, 19: shorthand |
+# | 0xFEE00300 | ICR, low half | 0 to 7: vector; 8 to 10: mode (0 fixed, 6 SIPI); 11: logical; 18, 19: shorthand |
 #
 # **The store to the low half sends.** Linux does the same two stores in `__default_send_IPI_dest_field`
 # (arch/x86/kernel/apic/ipi.c); the RFC's `multikernel_send_ipi_data` (kernel/multikernel.c, patch 4) ends there.
@@ -358,7 +358,7 @@ course.hint("04.8")
 # | the number 0xEA | `MULTIKERNEL_VECTOR` | arch/x86/include/asm/irq_vectors.h | 3 |
 # | its gate: interrupt, DPL 0, IST 0 | `apic_idts` | arch/x86/kernel/idt.c | 3 |
 # | the handler: EOI, count, then work | `sysvec_multikernel` | arch/x86/kernel/smp.c | 3 |
-# | what it does with the message | `multikernel_interrupt_handler` | kernel/multikernel.c | 4 |
+# | what it does with the message | queues each `mk_ipi_handler` | kernel/multikernel.c | 4 |
 # | sending | `multikernel_send_ipi_data` | kernel/multikernel.c | 4 |
 # | two stores to ICR | `__default_send_IPI_dest_field` | arch/x86/kernel/apic/ipi.c | before |
 # | SVR bit 8 | `setup_local_APIC` | arch/x86/kernel/apic/apic.c | before |

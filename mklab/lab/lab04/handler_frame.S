@@ -8,12 +8,12 @@
 	.globl	main, sender, beyond
 main:
 	movabsq	$0x1111111111111111, %rax
-	movabsq	$0x2222222222222222, %rbx
-	movabsq	$0x3333333333333333, %rcx
-	movabsq	$0x4444444444444444, %rdx
-	movabsq	$0x5555555555555555, %rsi
-	movabsq	$0x6666666666666666, %rdi
-	movabsq	$0x7777777777777777, %rbp
+	movabsq	$0x2222222222222222, %rcx
+	movabsq	$0x3333333333333333, %rdx
+	movabsq	$0x4444444444444444, %rbx
+	movabsq	$0x5555555555555555, %rbp
+	movabsq	$0x6666666666666666, %rsi
+	movabsq	$0x7777777777777777, %rdi
 	movabsq	$0x8888888888888888, %r8
 	movabsq	$0x9999999999999999, %r9
 	movabsq	$0xaaaaaaaaaaaaaaaa, %r10
