@@ -1,8 +1,9 @@
 """Exercise 05.4: by which number a slot and a CPU are found, so that two kernels mean the same."""
 
+import struct
 from importlib import resources
 
-from mklab.guest.abi import MK_IPI_DATA
+from mklab.guest.abi import MK_IPI_DATA, NR_CPUS
 from mklab.lab import forms
 from mklab.lab.exercise import Mistake, not_yet
 from mklab.lab.guestcode import Code
@@ -15,7 +16,8 @@ from mklab.trace import IpiSent
 __all__ = ["EXERCISES"]
 
 _IDS = [0, 2, 4, 6]
-_AREA, _SEEN = 0x100000, 0x40000
+_SEEN, _SENT = 0x40000, 0x41000
+"""Where two_kernels.c notes what receivers read, and where senders put it."""
 _MESSAGES = (
     (101, 0, 2, "the host sends type 101 to its CPU 1 (APIC id 2)"),
     (102, 0, 4, "the host sends type 102 to its CPU 2 (APIC id 4), where kernel 1 runs"),
@@ -33,17 +35,21 @@ def _furnish(machine: Machine, code: Code) -> None:
     set_gate(machine, 0xEA, code.symbols["handler"])
 
 
-def _seen(ran: Ran, apic_id: int) -> tuple[int, int]:
-    """Type of what the CPU with that id has read last, and how often it was interrupted."""
-    data = ran.read(_SEEN + 8 * apic_id, 8)
-    return int.from_bytes(data[:4], "little"), int.from_bytes(data[4:], "little")
+def _words(ran: Ran, address: int, count: int) -> tuple[int, ...]:
+    return struct.unpack(f"<{count}I", ran.read(address, 4 * count))
 
 
-def _filled(ran: Ran, kind: int) -> list[int]:
-    """The slots that hold a message of that type."""
-    size, at = MK_IPI_DATA.size, MK_IPI_DATA.offsets["type"]
-    found = [int.from_bytes(ran.read(_AREA + size * index + at, 4), "little") for index in range(64)]
-    return [index for index, one in enumerate(found) if one == kind]
+def _filled(ran: Ran, kind: int) -> int:
+    """Where the message of that type was put, in bytes from the beginning of the area."""
+    return _words(ran, _SENT + 4 * (kind % 100 + kind // 200 * 10), 1)[0]
+
+
+def _place(offset: int) -> str:
+    """A place in the area, in words."""
+    index, rest = divmod(offset, MK_IPI_DATA.size)
+    if rest or index >= NR_CPUS:
+        return f"the place {offset:#x} bytes into the area, where no slot begins,"
+    return f"slot {index}"
 
 
 def _judge(ran: Ran, _seed: int) -> Verdict:
@@ -51,6 +57,14 @@ def _judge(ran: Ran, _seed: int) -> Verdict:
         verdict = _wrong(ran, kind, sender, receiver, words)
         if verdict is not None:
             return verdict
+    places = {receiver: _filled(ran, kind) for kind, _, receiver, _ in _MESSAGES}
+    if len(set(places.values())) < len(places):
+        return not_yet(
+            f"Each message was found, since each was read before the next was sent. But {_place(places[0])} serves more"
+            " than one CPU: two messages at once, and one is gone.",
+            "the slots that were filled",
+            "Each CPU of the machine needs a slot that no other has, whichever kernel runs there.",
+        )
     return Verdict(
         Outcome.PASSED,
         "All four messages were read by those they were sent to: within the host, from the host to kernel 1, and back."
@@ -63,49 +77,36 @@ def _wrong(ran: Ran, kind: int, sender: int, receiver: int, words: str) -> Verdi
     """What went wrong with one message, or None."""
     number = [one[0] for one in _MESSAGES if one[1] == sender].index(kind)
     sent = [e for e in ran.events if isinstance(e, IpiSent) and e.cpu == _IDS.index(sender)]
-    slots, (read, count) = _filled(ran, kind), _seen(ran, receiver)
-    slot = f"slot {slots[0]}" if slots else "no slot of the area"
     if number >= len(sent):
         return not_yet(f"When {words}, no interrupt is sent.", words, "ipi_destination is called for each message.")
-    targets = [_IDS[one] for one in sent[number].targets]
+    filled, targets = _filled(ran, kind), [_IDS[one] for one in sent[number].targets]
     if targets != [receiver]:
         got = f"APIC id {targets[0]}" if targets else "no CPU: none has that id"
-        right = "is the right one" if slots == [receiver] else "is another one, too"
+        right = "is the right one" if filled == receiver * MK_IPI_DATA.size else "is another one, too"
         return not_yet(
-            f"When {words}, the interrupt goes to {got}. The slot that is filled, {slot}, {right}.",
+            f"When {words}, the interrupt goes to {got}. What is filled, {_place(filled)}, {right}.",
             f"event {sent[number].seq}: {words}",
             "The low-level send takes an APIC id. cpu is the sender's own number; translate it once, not twice, not"
             " never.",
         )
+    read, count, looked, _ = _words(ran, _SEEN + 16 * receiver, 4)
     if read == kind and count:
         return None
-    if not slots:
+    if receiver == 4 and looked == 0 and _words(ran, _SEEN + 32, 1)[0] == 101:
         return not_yet(
-            f"When {words}, the message does not last: in the end no slot holds it. Another one was written over it, so"
-            " two CPUs share a slot.",
-            words,
-            "Each CPU of the machine needs a slot that no other has, whichever kernel runs there.",
-        )
-    looked = "slot 0" if receiver == 4 and read in (0, 201) and _reads_own_number(ran) else "another one"
-    if looked == "slot 0":
-        return not_yet(
-            f"When {words}, {slot} is filled, and kernel 1 looks into slot 0. Its only CPU is its logical CPU 0;"
-            " so is the host's first: two kernels would share slot 0.",
+            f"When {words}, {_place(filled)} is filled, and kernel 1 looks into slot 0. Its only CPU is its logical CPU"
+            " 0; so is the host's first: two kernels would share slot 0.",
             words,
             "Which number of a CPU do both kernels know?",
         )
     return not_yet(
-        f"When {words}, {slot} is filled, and the receiver reads a message of type {read}: it looks into {looked}.",
+        f"When {words}, {_place(filled)} is filled. The receiver looks into {_place(looked)}, and reads a message of"
+        f" type {read}.",
         words,
         "Sender and receiver must compute the same slot. For this message, what does each compute?",
         expected=f"type {kind}",
         got=f"type {read}",
     )
-
-
-def _reads_own_number(ran: Ran) -> bool:
-    """Whether the host's CPUs have found their messages: then receivers look by logical number."""
-    return _seen(ran, 2)[0] == 101
 
 
 _BY_ID = "mk_shared_data + arch_cpu_physical_id(cpu)"
@@ -124,7 +125,11 @@ _repair = forms.guest(
         " physical_id().",
     ),
     (
-        Mistake("as version 1 has it", ((_BY_ID, "mk_shared_data + cpu"),), "it looks into another one"),
+        Mistake(
+            "as version 1 has it",
+            ((_BY_ID, "mk_shared_data + cpu"),),
+            "slot 1 is filled. The receiver looks into slot 2",
+        ),
         Mistake(
             "both by logical number",
             ((_BY_ID, "mk_shared_data + cpu"), (_READ, "mk_shared_data + smp_processor_id()")),
@@ -151,12 +156,19 @@ _repair = forms.guest(
             "translate it once, not twice",
         ),
         Mistake(
-            "the sender's own slot", ((_BY_ID, "mk_shared_data + physical_id() + 0 * cpu"),), "two CPUs share a slot"
+            "the sender's own slot",
+            ((_BY_ID, "mk_shared_data + physical_id() + 0 * cpu"),),
+            "slot 0 is filled. The receiver looks into slot 2",
         ),
         Mistake(
             "one slot for all",
-            ((_BY_ID, "mk_shared_data + 0 * cpu"), (_READ, "mk_shared_data + 1")),
-            "two CPUs share a slot",
+            ((_BY_ID, "mk_shared_data + 0 * cpu"), (_READ, "mk_shared_data")),
+            "slot 0 serves more than one CPU",
+        ),
+        Mistake(
+            "by bytes",
+            ((_BY_ID, "(void *)((char *)mk_shared_data + 256 * arch_cpu_physical_id(cpu))"),),
+            "where no slot begins",
         ),
         Mistake(
             "a semicolon",

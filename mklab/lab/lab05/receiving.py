@@ -90,10 +90,10 @@ def _copied(ran: Ran, size: int) -> Verdict | None:
     where = f"the buffer at {_BUFFER:#x}; {claimed}"
     if written and got[0] & 0xF0 == 0xE0:
         return not_yet(
-            f"You have copied the message of APIC id {got[0] & 0xF}: this CPU's id is {_ID}, and its slot is"
+            f"You have copied from the slot of APIC id {got[0] & 0xF}: this CPU's id is {_ID}, and its slot is"
             f" {_ID} x {MK_IPI_DATA.size} bytes into the area.",
             where,
-            "The id is in bits 24 to 31 of the register at 0xFEE00020.",
+            "Two things lead to a slot: the id, bits 24 to 31 of the word at 0xFEE00020, and 272, the size of a slot.",
         )
     if got[:count] != _TEXT[:count]:
         return _differs(got, count, written, where)
@@ -172,9 +172,9 @@ _take = forms.guest(
     ),
     (
         Mistake("unbounded", ((_BOUND, ""),), "it read past the slot"),
-        Mistake("a stride of 256", (("imulq $272, %rdx, %rdx", "shlq $8, %rdx"),), "Byte 0 of your copy is"),
+        Mistake("a stride of 256", (("imulq $272, %rdx, %rdx", "shlq $8, %rdx"),), "from the slot of APIC id 4"),
         Mistake("the id is not shifted", (("    shrl $24, %edx\n", ""),), "page fault"),
-        Mistake("the first slot", (("imulq $272, %rdx,", "imulq $0, %rdx,"),), "the message of APIC id 0"),
+        Mistake("the first slot", (("imulq $272, %rdx,", "imulq $0, %rdx,"),), "from the slot of APIC id 0"),
         Mistake("the buffer at 12", (("16(%rdx)", "12(%rdx)"),), "begins 4 bytes before the message"),
         Mistake("data_size of 32 bits", (("movq 8(%rdx), %rcx", "movl 8(%rdx), %ecx"),), "has copied 4 of them"),
         Mistake("a bound of 255", (("movl $256", "movl $255"),), "has copied 255 of them"),

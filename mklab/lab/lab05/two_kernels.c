@@ -10,7 +10,8 @@ struct mk_ipi_data *slot_to_read(void);
 unsigned int ipi_destination(int cpu);
 
 struct mk_ipi_data *const mk_shared_data = (struct mk_ipi_data *)0x100000ul;
-#define SEEN ((volatile unsigned int *)0x40000ul)	/* by APIC id: type of what was read, and how often */
+#define SEEN ((volatile unsigned int *)0x40000ul)	/* by APIC id, 4 words: type, how often, where it looked */
+#define SENT ((volatile unsigned int *)0x41000ul)	/* by type, 201 at 11: where it was put */
 #define APIC ((volatile unsigned int *)0xfee00000ul)
 
 static const int host[] = {0, 2, 4, 6}, kernel_1[] = {4, 0};
@@ -36,6 +37,7 @@ static void send(int cpu, unsigned int type)
 {
 	struct mk_ipi_data *slot = slot_to_fill(cpu);
 
+	SENT[type % 100 + type / 200 * 10] = (unsigned int)((char *)slot - (char *)mk_shared_data);
 	slot->sender_cpu = physical_id();
 	slot->type = type;
 	APIC[0x310 / 4] = ipi_destination(cpu) << 24;
@@ -44,11 +46,13 @@ static void send(int cpu, unsigned int type)
 
 void receive(void)
 {
-	volatile unsigned int *seen = SEEN + 2 * physical_id();
+	volatile unsigned int *seen = SEEN + 4 * physical_id();
+	struct mk_ipi_data *slot = slot_to_read();
 
 	APIC[0xb0 / 4] = 0;
-	seen[0] = slot_to_read()->type;
+	seen[0] = slot->type;
 	seen[1]++;
+	seen[2] = (unsigned int)((char *)slot - (char *)mk_shared_data);
 }
 
 static void wait(void)
