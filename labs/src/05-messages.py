@@ -45,7 +45,7 @@ course = lab.open("05")
 #
 # <details><summary>Which number does a SIPI go to: a CPU number of the kernel, or an APIC id?</summary>
 #
-# An APIC id: <code>multikernel_kick_ap</code> translates the number that reboot was given (lab 02).
+# An APIC id: <code>multikernel_kick_ap</code> (patch 1) translates the number that reboot was given (lab 02).
 # </details>
 
 # %% [markdown] id="watch-text"
@@ -54,8 +54,9 @@ course = lab.open("05")
 # same order. CPU 0 is about to send CPU 2 the bytes `hello`, as the RFC's `multikernel_send_ipi_data` does: fill CPU
 # 2's [slot](glossary.md#slot), then send it [vector](glossary.md#vector) 0xEA.
 #
-# Press **Step** until message m1 has arrived, and look at **Details** on the way. The CPU goes on with a second
-# interrupt, to itself: the handlers of messages run in it, a moment later.
+# At first you see the past: the host has brought up its CPUs. Press **Step** until message m1 has arrived, and look at
+# **Details** on the way. The CPU goes on with a second interrupt, to itself: the handlers of messages run in it, a
+# moment later.
 
 # %% id="watch"
 host = lab05.host_with([0, 1, 2, 3])
@@ -403,8 +404,8 @@ course.hint("05.8")
 # | logical to physical | `arch_cpu_physical_id`, `smp_ops.cpu_physical_id` | arch/x86 | 5 |
 #
 # In the RFC's tree nothing calls the send function, and nothing registers a handler: both are left to modules. A
-# handler is queued as irq_work with a *pointer to the slot*, and reads it later: in a burst of 201 messages on a real
-# kernel the log said 201 came, and the handlers read what came after.
+# handler is queued as irq_work with a *pointer to the slot*, and reads it later: in a burst of messages on a real
+# kernel, number 200 was lost, and where the log named 201 the handlers had read 202.
 
 # %% [markdown] id="fidelity"
 # ## What is simplified

@@ -101,7 +101,8 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
     value, yours = right[first.name], got[first.name]
     known = next((one for one in wrong if _is(one.values(right), first.name, got)), None)
     happened = known.message if known else f"{first.name} is not {first.what}."
-    difference = first_difference(value, yours, show=first.show)
+    letter = isinstance(value, str) and len(value) == 1
+    difference = "" if letter else first_difference(value, yours, show=first.show)
     return not_yet(
         f"{happened} {difference}".strip(),
         first.name,

@@ -153,6 +153,13 @@ def _causes(ran: Ran, _seed: int) -> Verdict | None:
             f"line {ran.line(fault.rip)} of your cell" if ran.line(fault.rip) else f"{fault.rip:#x}",
             "Put 0xfee00020 into a register first: movl $0xfee00020, %eax.",
         )
+    if fault.cr2 >> 32:
+        return not_yet(
+            f"Your code has read at {fault.cr2:#x}, far beyond the area. The word at 0xFEE00020 of this CPU is"
+            f" {_ID << 24:#x}: taken for the id as it is, times 272, it leads there.",
+            f"line {ran.line(fault.rip)} of your cell" if ran.line(fault.rip) else f"{fault.rip:#x}",
+            "The id is in bits 24 to 31 of that word: shift it down first.",
+        )
     return None
 
 
@@ -173,7 +180,7 @@ _take = forms.guest(
     (
         Mistake("unbounded", ((_BOUND, ""),), "it read past the slot"),
         Mistake("a stride of 256", (("imulq $272, %rdx, %rdx", "shlq $8, %rdx"),), "from the slot of APIC id 4"),
-        Mistake("the id is not shifted", (("    shrl $24, %edx\n", ""),), "page fault"),
+        Mistake("the id is not shifted", (("    shrl $24, %edx\n", ""),), "taken for the id as it is"),
         Mistake("the first slot", (("imulq $272, %rdx,", "imulq $0, %rdx,"),), "from the slot of APIC id 0"),
         Mistake("the buffer at 12", (("16(%rdx)", "12(%rdx)"),), "begins 4 bytes before the message"),
         Mistake("data_size of 32 bits", (("movq 8(%rdx), %rcx", "movl 8(%rdx), %ecx"),), "has copied 4 of them"),
