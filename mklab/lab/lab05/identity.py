@@ -18,6 +18,8 @@ __all__ = ["EXERCISES"]
 _IDS = [0, 2, 4, 6]
 _SEEN, _SENT = 0x40000, 0x41000
 """Where two_kernels.c notes what receivers read, and where senders put it."""
+_KERNELS = 0x42000
+"""What each CPU's kernel knows: its number there, and the APIC ids of the kernel's CPUs. Kernel 1 runs on id 4."""
 _MESSAGES = (
     (101, 0, 2, "the host sends type 101 to its CPU 1 (APIC id 2)"),
     (102, 0, 4, "the host sends type 102 to its CPU 2 (APIC id 4), where kernel 1 runs"),
@@ -33,6 +35,9 @@ def _source(name: str) -> tuple[str, str]:
 
 def _furnish(machine: Machine, code: Code) -> None:
     set_gate(machine, 0xEA, code.symbols["handler"])
+    for apic_id in _IDS:
+        own, known = (0, (4, 0, -1, -1)) if apic_id == 4 else (_IDS.index(apic_id), (0, 2, 4, 6))
+        machine.poke(_KERNELS + 64 * apic_id, struct.pack("<5i", own, *known))
 
 
 def _words(ran: Ran, address: int, count: int) -> tuple[int, ...]:
@@ -111,6 +116,7 @@ def _wrong(ran: Ran, kind: int, sender: int, receiver: int, words: str) -> Verdi
 
 _BY_ID = "mk_shared_data + arch_cpu_physical_id(cpu)"
 _READ = "mk_shared_data + physical_id()"
+_LAST = "mk_shared_data + 63"
 
 _repair = forms.guest(
     "05.4",
@@ -185,11 +191,9 @@ _repair = forms.guest(
     ),
     sources=(_source("two_kernels.S"), _source("two_kernels.c")),
     alternatives=(
-        '#include "abi.h"\nextern struct mk_ipi_data *const mk_shared_data;\n'
-        "int physical_id(void);\nint arch_cpu_physical_id(int cpu);\n"
-        "struct mk_ipi_data *slot_to_fill(int cpu) { return &mk_shared_data[63 - arch_cpu_physical_id(cpu)]; }\n"
-        "struct mk_ipi_data *slot_to_read(void) { return &mk_shared_data[63 - physical_id()]; }\n"
-        "unsigned int ipi_destination(int cpu) { return (unsigned int)arch_cpu_physical_id(cpu); }\n",
+        Mistake(
+            "from the end", ((_BY_ID, f"{_LAST} - arch_cpu_physical_id(cpu)"), (_READ, f"{_LAST} - physical_id()")), ""
+        ),
     ),
 )
 
