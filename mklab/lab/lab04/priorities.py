@@ -101,6 +101,15 @@ def _cases(_seed: int) -> list[Case]:
             (0xD1, "0x31 and 0xEC are in service, and the highest of them counts: class 14 holds 0xD1 back."),
         ),
         _case(
+            "one class above",
+            [0xF1],
+            [0xEA],
+            0xE5,
+            True,
+            "Class 15 against class 14.",
+            (None, "0xF1 is of class 15, and both TPR and what is in service are of class 14: it is delivered."),
+        ),
+        _case(
             "TPR above what is in service",
             [0x91],
             [0x31],

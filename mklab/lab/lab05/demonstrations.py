@@ -10,7 +10,7 @@ from mklab.lab.defects.stage import Starving, booted, window
 from mklab.recording import Recording
 from mklab.trace import MessageTaken
 
-__all__ = ["account", "area", "booting", "boots_meanwhile", "host_with", "sources"]
+__all__ = ["account", "area", "area_told", "booting", "boots_meanwhile", "host_with", "sources"]
 
 _WINDOW = (window(1), window(1) + WINDOW)
 _AREA = (SHARED_MEMORY, SHARED_MEMORY + 0x6000)
@@ -36,6 +36,12 @@ def area(host: Host, count: int = 8) -> str:
         text = slot.get_bytes("buffer", min(size, 40)).decode("ascii", "replace")
         lines.append(f"{index:>4}  {slot.paddr:#x}  {sender:>10}{kind:>6}{size:>11}  {text}".rstrip())
     return "\n".join(lines)
+
+
+def area_told(host: Host) -> str:
+    """What the host says of its message area: on its console, and in /proc/iomem."""
+    lines = [line for line in host.machine.console("host").splitlines() if "bytes" in line]
+    return "\n".join([*lines, *(line for line in host.proc_iomem().splitlines() if "Multikernel" in line)])
 
 
 def account(host: Host) -> str:

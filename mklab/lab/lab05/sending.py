@@ -52,7 +52,7 @@ class _Kernel:
 
 def _judge(answer: Answer, _seed: int) -> Verdict:
     kernel = _Kernel(booted(4))
-    for cpu, data in ((2, b"hello"), (3, bytes(range(256))), (1, b"")):
+    for cpu, data in ((2, b"hello"), (3, bytes(range(256))), (1, b""), (0, b"to itself")):
         verdict = _delivered(answer, kernel, cpu, data)
         if verdict is not None:
             return verdict
@@ -62,7 +62,7 @@ def _judge(answer: Answer, _seed: int) -> Verdict:
             return verdict
     return Verdict(
         Outcome.PASSED,
-        "Three messages arrived, the longest of 256 bytes; and five calls were refused with nothing written or sent.",
+        "Four messages arrived, the longest of 256 bytes, the last sent by CPU 0 to itself; and five calls were refused with nothing written or sent.",
         next_step="What does your function do if the receiver has not read the last message yet? Nor does the RFC's.",
     )
 
