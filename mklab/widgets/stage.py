@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from weakref import WeakValueDictionary, ref
 
 from mklab.widgets.driver import Driver
+from mklab.widgets.interrupts import settle
 from mklab.widgets.steering import Steering
 from mklab.widgets.view import View
 
@@ -62,6 +63,7 @@ class Stage:
         self._drawn = 0.0
         self._pause = SECONDS
         self._waiting = False
+        settle()
         self.follow()
 
     @classmethod

@@ -131,9 +131,9 @@ def kernel(tmp_path: Path) -> Iterator[tuple[KernelManager, BlockingKernelClient
 LOOPS = {
     # An answer that does nothing for ever; one that computes for ever ends by itself.
     "check": (
-        "labs.ANSWERS['00.1'] = 'import time\\ndef boot_second_kernel(host):\\n    time.sleep(1000)'\n"
+        "labs.ANSWERS['00.3'] = 'import time\\ndef boot_second_kernel(host):\\n    time.sleep(1000)'\n"
         "print('begun', flush=True)\n"
-        "print(repr(course.check('00.1')))\n"
+        "print(repr(course.check('00.3')))\n"
     ),
     "guest": (
         "host = Host(Machine()); host.boot()\n"
@@ -171,6 +171,6 @@ def test_an_interrupt_ends_a_loop_and_the_notebook_lives(
     assert interrupted
     assert "interrupted" in said
     if loop == "check":
-        assert "Exercise 00.1: could not be checked" in said
+        assert "Exercise 00.3: could not be checked" in said
     reply = client.execute_interactive("run = Scenario(); run.run(); assert run.finished", timeout=60)
     assert reply["content"]["status"] == "ok"

@@ -24,12 +24,18 @@ class Value:
         what: what it is, in words: ``the byte at 0x1233``.
         look: what to do about a wrong one: where to look.
         show: whether a wrong answer is told the right value; else it is told what kind of value it is.
+        decimal: whether numbers are written in decimal, as those of events are; else in hexadecimal.
     """
 
     name: str
     what: str
     look: str
     show: bool = False
+    decimal: bool = False
+
+    def written(self, value: Any) -> str:
+        """``value`` as Python source, and as a verdict shows it."""
+        return repr(value) if self.decimal else as_python(value)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def values(
 
     def solve(seed: int) -> str:
         right = facts(seed)
-        return "\n".join(f"{name} = {as_python(right[name])}" for name in names)
+        return "\n".join(f"{one.name} = {one.written(right[one.name])}" for one in asked)
 
     solved = solve if given is not None else None
     return Exercise(id, title, kind, judge, hints, mistakes, given=given, solve=solved)
@@ -107,8 +113,8 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
         f"{happened} {difference}".strip(),
         first.name,
         first.look,
-        expected=f"{first.name} = {as_python(value) if first.show else kind_of(value)}",
-        got=f"{first.name} = {_short(as_python(yours))}",
+        expected=f"{first.name} = {first.written(value) if first.show else kind_of(value)}",
+        got=f"{first.name} = {_short(first.written(yours))}",
     )
 
 

@@ -62,7 +62,8 @@ def _judge(answer: Answer, _seed: int) -> Verdict:
             return verdict
     return Verdict(
         Outcome.PASSED,
-        "Four messages arrived, the longest of 256 bytes, the last sent by CPU 0 to itself; and five calls were refused with nothing written or sent.",
+        "Four messages arrived, the longest of 256 bytes, the last sent by CPU 0 to itself; and five calls"
+        " were refused with nothing written or sent.",
         next_step="What does your function do if the receiver has not read the last message yet? Nor does the RFC's.",
     )
 
