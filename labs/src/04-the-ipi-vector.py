@@ -10,14 +10,14 @@
 # # 04 The IPI vector
 #
 # **What happens between a store on one CPU and a function that runs on another?** In lab 00 a message needed an
-# interrupt that says "look". Here you build that interrupt from its parts: the two stores that send it, the gate it
-# comes through, and the handler behind.
+# interrupt that says "look". Here you build that interrupt from its parts: the two stores that send it, the
+# [gate](glossary.md#gate) it comes through, and the handler behind.
 #
 # **Time:** 75 minutes. **Before:** lab 03 (64-bit mode), a little assembly, C.
 #
 # Afterwards you can
-# - send vector 0xEA by two stores, and write the gate and the handler that receive it;
-# - read a local APIC: what waits, what is in service, and what it would deliver next;
+# - send [vector](glossary.md#vector) 0xEA by two stores, and write the gate and the handler that receive it;
+# - read a local [APIC](glossary.md#apic): what waits, what is in service, and what it would deliver next;
 # - tell an interrupt that is delayed from one that is lost.
 
 # %% id="open"
@@ -35,9 +35,10 @@ course = lab.open("04")
 # ## Do you still know?
 # Answer first, from memory, then open.
 #
-# <details><summary>Which table did the trampoline have for exceptions and interrupts?</summary>
+# <details><summary>Which table did the CPU have for exceptions, on its way into a kernel?</summary>
 #
-# None: its IDT had limit 0. Any exception or NMI there shuts the CPU down, which on a PC resets the platform (lab 03).
+# None: the [IDT](glossary.md#idt) of the [trampoline](glossary.md#trampoline) had limit 0. Any exception or NMI there
+# shuts the CPU down, which on a PC resets the platform (lab 03).
 # </details>
 #
 # <details><summary>When are the bytes of an image written to their place: at the load, or at the start?</summary>
@@ -45,15 +46,16 @@ course = lab.open("04")
 # At the load, page by page, by <code>kimage_load_multikernel_segment</code> (lab 01).
 # </details>
 #
-# <details><summary>INIT, SIPI: what does the number in a SIPI mean?</summary>
+# <details><summary>What does the number in a start-up interrupt mean?</summary>
 #
-# The page at which the CPU begins, in real mode. It is no interrupt vector, and no handler runs (lab 02).
+# [INIT](glossary.md#init) has reset the CPU, and [SIPI](glossary.md#sipi) says at which page it begins, in real mode.
+# The number is no interrupt vector, and no handler runs (lab 02).
 # </details>
 
 # %% [markdown] id="watch-text"
 # ## Watch: one interrupt
 # The machine of this lab has four CPUs and no kernel, so that nothing is in the way. All are in 64-bit mode, all use
-# one table of gates, and CPU 3 waits in HLT. CPU 0 is about to send it an [IPI](glossary.md#ipi) on
+# one table of gates, and CPU 3 waits in [HLT](glossary.md#hlt). CPU 0 is about to send it an [IPI](glossary.md#ipi) on
 # [vector](glossary.md#vector) 0xEA.
 #
 # Press **Step** and follow it: two stores of CPU 0 to its own [APIC](glossary.md#apic); a bit in the
@@ -126,11 +128,12 @@ print(lab04.fates(twice))
 #
 # | address | register | bits |
 # |---|---|---|
-# | 0xFEE00310 | ICR, high half | 24 to 31: the receiver's APIC id |
+# | 0xFEE00310 | ICR, high half | 24 to 31: the receiver's [APIC id](glossary.md#apic-id) |
 # | 0xFEE00300 | ICR, low half | 0 to 7: vector; 8 to 10: mode (0 fixed, 6 SIPI); 11: logical; 18, 19: shorthand |
 #
-# **The store to the low half sends.** Linux does the same two stores in `__default_send_IPI_dest_field`
-# (arch/x86/kernel/apic/ipi.c); the RFC's `multikernel_send_ipi_data` (kernel/multikernel.c, patch 4) ends there.
+# **The store to the low half sends.** Linux makes the same two stores, each by `native_apic_mem_write`
+# (arch/x86/include/asm/apic.h); the RFC's `multikernel_send_ipi_data` (kernel/multikernel.c, patch 4) comes to them
+# in the end.
 
 # %% [markdown] id="sender-text"
 # ### Exercise 04.2: the sender
@@ -190,8 +193,8 @@ course.hint("04.3")
 # entry, a [gate](glossary.md#gate), has 16 bytes. It says where the handler is, and what becomes of
 # [IF](glossary.md#if): an **interrupt gate** (type 0xE) clears it, a **trap gate** (0xF) leaves it on.
 #
-# Here is the gate of 0xEA in the memory of a kernel that has booted. The RFC adds it in patch 3, to `apic_idts` in
-# arch/x86/kernel/idt.c.
+# Here is the gate of 0xEA in the memory of a kernel that has booted. Linux gets it from patch 3, which adds
+# `asm_sysvec_multikernel` to the table in arch/x86/kernel/idt.c.
 
 # %% id="gate-example"
 host = Host(Machine(4))
@@ -229,7 +232,8 @@ course.hint("04.4")
 #
 # **Goal:** `handler` adds 1 to the 32-bit counter at 0x40008, writes 0 to EOI at 0xFEE000B0, and goes back. **Leave
 # alone** every register, and all other memory. The check sends two IPIs, the second after the first is done.
-# In C it would be a function that ends with RET, which is why even Linux has a few lines of assembly here.
+# In C it would be a function that ends with RET, which is why Linux, too, has a few lines of assembly here:
+# `asm_sysvec_multikernel` (patch 3).
 
 # %% id="handler" exercise="04.5" lang="asm"
 # handler:
@@ -254,8 +258,9 @@ course.hint("04.5")
 # only if its class is *above* that of [PPR](glossary.md#ppr), and PPR is the higher of two: [TPR](glossary.md#tpr),
 # which software sets, and the highest vector in ISR. Then the CPU looks at IF.
 #
-# So 0xEA interrupts the handler of 0x31, and waits for that of 0xEF. Between 0xEA and the first vector that Linux
-# takes for the system's own lies nothing: the RFC has it one below 0xEB (arch/x86/include/asm/irq_vectors.h, patch 3).
+# So 0xEA interrupts the handler of 0x31, and waits for that of 0xEF. Linux keeps the
+# highest vectors for itself, down to 0xEB; patch 3 puts `MULTIKERNEL_VECTOR` right below
+# (arch/x86/include/asm/irq_vectors.h), in the same class as 0xEB to 0xEF.
 
 # %% [markdown] id="deliverable-text"
 # ### Exercise 04.6: what is delivered
@@ -350,21 +355,21 @@ course.hint("04.8")
 
 # %% [markdown] id="linux"
 # ## What Linux does
-# Patches are those of "kernel: Introduce multikernel architecture support" (RFC, version 1, September 2025); *before*
-# means that Linux had it already.
+# Patches are those of "kernel: Introduce multikernel architecture support" (RFC, version 1, September 2025). Where
+# no patch stands, Linux had it already.
 #
-# | step | function or name | file | patch |
-# |---|---|---|---|
-# | the number 0xEA | `MULTIKERNEL_VECTOR` | arch/x86/include/asm/irq_vectors.h | 3 |
-# | its gate: interrupt, DPL 0, IST 0 | `apic_idts` | arch/x86/kernel/idt.c | 3 |
-# | the handler: EOI, count, then work | `sysvec_multikernel` | arch/x86/kernel/smp.c | 3 |
-# | what it does with the message | queues each `mk_ipi_handler` | kernel/multikernel.c | 4 |
-# | sending | `multikernel_send_ipi_data` | kernel/multikernel.c | 4 |
-# | two stores to ICR | `__default_send_IPI_dest_field` | arch/x86/kernel/apic/ipi.c | before |
-# | SVR bit 8 | `setup_local_APIC` | arch/x86/kernel/apic/apic.c | before |
+# | step | function or name | file |
+# |---|---|---|
+# | the number 0xEA | `MULTIKERNEL_VECTOR` | arch/x86/include/asm/irq_vectors.h (patch 3) |
+# | its gate: interrupt, DPL 0, IST 0 | `asm_sysvec_multikernel` | arch/x86/kernel/idt.c (patch 3) |
+# | the handler: EOI, count, then work | `sysvec_multikernel` | arch/x86/kernel/smp.c (patch 3) |
+# | what it does with the message | queues each `mk_ipi_handler` | kernel/multikernel.c (patch 4) |
+# | sending | `multikernel_send_ipi_data` | kernel/multikernel.c (patch 4) |
+# | two stores to ICR | `native_apic_mem_write` | arch/x86/include/asm/apic.h |
+# | SVR bit 8 | `APIC_SPIV_APIC_ENABLED` | arch/x86/include/asm/apicdef.h |
 #
-# It is counted as a *function call interrupt* (CAL): /proc/interrupts has no row for 0xEA. Nobody limits who sends it
-# or how often. On our small kernel:
+# `sysvec_multikernel` counts it as a *function call interrupt* (CAL): /proc/interrupts has no row for 0xEA. Nobody
+# limits who sends it or how often. On our small kernel:
 
 # %% id="flood"
 print(lab04.flood(host))

@@ -15,7 +15,8 @@
 # **Time:** 60 minutes. **Before:** lab 04.
 #
 # Afterwards you can
-# - decode a slot of the message area, fill one, and take a message out without believing its sender;
+# - decode a [slot](glossary.md#slot) of the message area, fill one, and take a message out without believing its
+#   sender;
 # - tell a logical CPU number from a physical id, and say which of them crosses from one kernel to another;
 # - name what nobody checks: who reads, who has written last, whose page a number means.
 
@@ -33,9 +34,10 @@ course = lab.open("05")
 # ## Do you still know?
 # Answer first, from memory, then open.
 #
-# <details><summary>Two IPIs on 0xEA reach a CPU that has interrupts off. How many interrupts will it take?</summary>
+# <details><summary>0xEA is sent twice to a CPU that has interrupts off. How often will it be interrupted?</summary>
 #
-# One: IRR has one bit for each vector (lab 04).
+# Once: in the [APIC](glossary.md#apic), [IRR](glossary.md#irr) has one bit for each [vector](glossary.md#vector) (lab
+# 04).
 # </details>
 #
 # <details><summary>What must be set before CR0.PG, if the CPU is to come into long mode?</summary>
@@ -43,9 +45,10 @@ course = lab.open("05")
 # CR4.PAE, CR3, and EFER.LME (lab 03).
 # </details>
 #
-# <details><summary>Which number does a SIPI go to: a CPU number of the kernel, or an APIC id?</summary>
+# <details><summary>Is a start-up interrupt sent to the kernel's number for a CPU, or to the hardware's?</summary>
 #
-# An APIC id: <code>multikernel_kick_ap</code> (patch 1) translates the number that reboot was given (lab 02).
+# To an [APIC id](glossary.md#apic-id): <code>multikernel_kick_ap</code> (patch 1) translates the number that reboot was
+# given (lab 02).
 # </details>
 
 # %% [markdown] id="watch-text"
@@ -178,7 +181,7 @@ print(lab05.sources("fill_slot", "multikernel_send_ipi_data"))
 # **Goal:** the same in Python. `kernel.write(address, data)` stores bytes in memory, `kernel.store(address, value)`
 # stores a word as CPU 0 does, in memory or at its local APIC. `area` is where slot 0 is (0: the mapping has failed),
 # `apicids` the APIC id of each CPU of this kernel. Return 0, or the negative errno: EINVAL is 22, ENOMEM is 12. After
-# your store to ICR the other CPUs run, before your next line does.
+# your store to [ICR](glossary.md#icr) the other CPUs run, before your next line does.
 
 
 # %% id="send" exercise="05.3"
@@ -394,14 +397,14 @@ course.hint("05.8")
 # ## What Linux does
 # Patches are those of "kernel: Introduce multikernel architecture support" (RFC, version 1, September 2025).
 #
-# | step | function or name | file | patch |
-# |---|---|---|---|
-# | the area: address, mapping, zeroing | `multikernel_init` | kernel/multikernel.c | 4 |
-# | send: three tests, slot, IPI | `multikernel_send_ipi_data` | kernel/multikernel.c | 4 |
-# | register for messages, of any type | `multikernel_register_handler` | kernel/multikernel.c | 4 |
-# | tell and take a page | `mk_send_pfn`, `mk_receive_pfn`, `mk_receive_map_page` | kernel/multikernel.c | 4 |
-# | the interrupt: EOI, count, look | `sysvec_multikernel` | arch/x86/kernel/smp.c | 3, 4 |
-# | logical to physical | `arch_cpu_physical_id`, `smp_ops.cpu_physical_id` | arch/x86 | 5 |
+# | step | function or name | file |
+# |---|---|---|
+# | the area: address, mapping, zeroing | `multikernel_init` | kernel/multikernel.c (patch 4) |
+# | send: three tests, slot, [IPI](glossary.md#ipi) | `multikernel_send_ipi_data` | kernel/multikernel.c (patch 4) |
+# | register for messages, of any type | `multikernel_register_handler` | kernel/multikernel.c (patch 4) |
+# | tell and take a page | `mk_send_pfn`, `mk_receive_pfn`, `mk_receive_map_page` | kernel/multikernel.c (patch 4) |
+# | the interrupt: [EOI](glossary.md#eoi), count, look | `sysvec_multikernel` | arch/x86/kernel/smp.c (patch 3) |
+# | logical to physical | `arch_cpu_physical_id`, `smp_ops.cpu_physical_id` | arch/x86/include/asm/smp.h (patch 5) |
 #
 # In the RFC's tree nothing calls the send function, and nothing registers a handler: both are left to modules. A
 # handler is queued as irq_work with a *pointer to the slot*, and reads it later: in a burst of messages on a real

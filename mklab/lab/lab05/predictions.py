@@ -14,7 +14,7 @@ _IDENTITY = forms.prediction(
         (
             Option(
                 "The message.",
-                "That is what happens where both numberings coincide, as in the run that you have watched. Here the"
+                "That is what happens where both numbers are equal, as in the run that you have watched. Here the"
                 " receiver would have to look into slot 2, and it does not.",
             ),
             Option(
