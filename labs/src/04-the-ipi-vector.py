@@ -318,7 +318,8 @@ print(lab04.nesting())
 # %% [markdown] id="silent-text"
 # ## Diagnose
 # ### Exercise 04.8: sent, and not taken
-# *15 minutes.* Four machines. On each, CPU 0 has sent 0xEA to CPU 3 twice, and now no handler runs.
+# *15 minutes.* Four machines. On each, CPU 0 has sent 0xEA to CPU 3 twice, and now no handler runs. The cell below
+# looks at the first of them; change `one` to `two`, `three` and `four` for the others.
 #
 # **Goal:** the letter of the cause for each machine, and in `lost` the number (1 to 4) of the one whose IPIs would not
 # come even if the cause were taken away.

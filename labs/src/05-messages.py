@@ -141,7 +141,7 @@ print(lab05.area(gaps, 5))
 
 # %% [markdown] id="slot-text"
 # ### Exercise 05.2: decode a slot
-# *7 minutes. Read from memory.* `memory` is a machine whose area is full of messages. **Goal:** the address of the
+# *5 minutes. Read from memory.* `memory` is a machine whose area is full of messages. **Goal:** the address of the
 # receiver's `slot`, and of the message in it `sender`, `kind` (its type), and `payload`, as in `b"hello"`.
 
 # %% id="slot-given"
@@ -171,7 +171,7 @@ course.hint("05.2")
 
 # %% [markdown] id="send-text"
 # ### Exercise 05.3: the sender
-# *10 minutes. In Python, on the memory and the APIC of a running host.* This is the function in C, as it is built into
+# *8 minutes. In Python, on the memory and the APIC of a running host.* This is the function in C, as it is built into
 # the kernels of this lab, after version 1 of the RFC:
 
 # %% id="send-source"
@@ -220,7 +220,7 @@ course.hint("05.3")
 
 # %% [markdown] id="repair-text"
 # ### Exercise 05.4: one number for everybody
-# *12 minutes. In C, as machine code of both kernels.* Three functions decide everything. Version 1 has:
+# *10 minutes. In C, as machine code of both kernels.* Three functions decide everything. Version 1 has:
 #
 # | function | who calls it | version 1 |
 # |---|---|---|
@@ -265,7 +265,7 @@ course.hint("05.4")
 
 # %% [markdown] id="take-text"
 # ### Exercise 05.5: the receiver
-# *15 minutes. In assembly.* A receiver that keeps a pointer into the slot reads whatever lies there later. So copy
+# *12 minutes. In assembly.* A receiver that keeps a pointer into the slot reads whatever lies there later. So copy
 # first.
 #
 # **Goal:** `take` is called with RDI, a buffer of 256 bytes, and RSI, the address of slot 0. It finds the slot of the
@@ -331,7 +331,7 @@ print(lab05.booting())
 
 # %% [markdown] id="slack-text"
 # ### Exercise 05.7: behind the last slot
-# *7 minutes. Reckoned, for a kernel as it was built.* The receiver does not compare its APIC id with `NR_CPUS`. The
+# *5 minutes. Reckoned, for a kernel as it was built.* The receiver does not compare its APIC id with `NR_CPUS`. The
 # area is `MK_MEM_SIZE`: the slots, and 4096 bytes that nothing uses. Here is what a host with 64 slots says of it:
 
 # %% id="slack-example"
@@ -360,7 +360,7 @@ course.hint("05.7")
 # %% [markdown] id="pages-text"
 # ## Diagnose
 # ### Exercise 05.8: the handler that says -EINVAL
-# *10 minutes.* Kernels share memory by telling each other a [PFN](glossary.md#pfn), the number of a page, in a message
+# *8 minutes.* Kernels share memory by telling each other a [PFN](glossary.md#pfn), the number of a page, in a message
 # of type 0x80000001. A module has registered a handler that calls `mk_receive_pfn` (patch 4):
 
 # %% id="pages-source"
