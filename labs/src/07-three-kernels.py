@@ -50,16 +50,17 @@ course = lab.open("07")
 # the memory (four owners: the host, two kernels, nobody). **Text twin** says the same in words.
 
 # %% id="watch"
-run = Scenario(4, 2)
-Dashboard(run)
+Dashboard(Scenario(4, 2))
 
 # %% [markdown] id="plan-observed"
 # ## A plan is not a fact
 # The host planned CPU 1 for kernel 1. Who *owns* a CPU is another question, and this lab answers it by looking: a CPU
-# belongs to the kernel whose memory it was seen to enter. Version 1 of the RFC has neither a plan nor a record.
+# belongs to the kernel whose memory it was seen to enter. Version 1 of the RFC has neither a plan nor a record. The
+# cells below look at a run of their own, whatever you pressed above.
 
 # %% id="planned"
-run.run()
+run = Scenario(4, 2)
+run.driver.run()
 print("CPU  APIC id  planned   observed")
 for cpu in run.machine.cpus:
     print(f"{cpu.index:>3}  {cpu.apic_id:>7}  {cpu.planned:<8}  {cpu.owner}")
