@@ -105,6 +105,7 @@ print(run.machine.console("kernel 2").splitlines()[-1])
 # over the host's own data was accepted in the same way, and replaced its host name.
 
 # %% id="stray"
+run.driver.run()  # the scenario is over; this shows where the machine stands now
 MemoryMap(run.driver)
 
 # %% [markdown] id="plan-text"
