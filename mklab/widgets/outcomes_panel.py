@@ -3,10 +3,10 @@
 from typing import Any
 
 from mklab.widgets.canvas import Canvas
+from mklab.widgets.on_stage import style
 from mklab.widgets.outcomes import End, Graph, answer, tell
 from mklab.widgets.outcomes_drawing import draw
 from mklab.widgets.palette import LIGHT, LIVE, Palette
-from mklab.widgets.panel import style
 from mklab.widgets.picture import COLUMN, paper, section
 from mklab.widgets.still import Lasting
 from mklab.widgets.svg import element
