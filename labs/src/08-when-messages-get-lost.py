@@ -129,9 +129,10 @@ small
 OutcomeGraph(small.graph, 1)
 
 # %% [markdown] id="writers-after"
-# Every way from the ring to an ending is one of the 20 orders. Three letters say who stored each of the three words
-# last: all eight combinations occur, and six of them are a message that nobody has sent. With a receiver, interrupts
-# and the real code there are more steps, so more orders; the idea is the same.
+# A is what CPU 0 stores, B what CPU 1 stores. Every way from the beginning to an ending is one of the 20 orders. Three
+# letters say who stored each of the three words last: all eight combinations occur, and six of them are a message that
+# nobody has sent. With a receiver, interrupts and the real code there are more steps, so more orders; the idea is the
+# same.
 
 # %% [markdown] id="outcome-text"
 # ## Exercise 08.2: good, lost, torn

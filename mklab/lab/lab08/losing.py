@@ -143,7 +143,9 @@ def _about(run: _Run, step: int, right: int) -> Verdict:
     elif one.cpu == sender:
         happened = f"That is a store of CPU {sender}, the lost message's own sender."
     elif not _differing_fields(one):
-        happened = "It stored what lay there already: both messages hold one byte, an A. Nothing was changed by that."
+        happened = (
+            "data_size and buffer are the same in both messages, one byte and an A: that store takes nothing away."
+        )
     elif later:
         happened = "The message was damaged before that: its first part was gone already."
     else:
@@ -169,7 +171,16 @@ losing = Exercise(
     ),
     mistakes=(
         Assigned("the second IPI", (("step", "25"),), "By then the bytes were gone: an earlier store did it"),
-        Assigned("the other message", (("lost", "0"),), "No message of that type was sent"),
+        Assigned("the delivery", (("step", "11"),), "An interrupt that is delivered changes no message"),
+        Assigned("a later store", (("step", "8"),), "its first part was gone already"),
+        Assigned("a store of the same value", (("step", "2"),), "the same in both messages"),
+        Assigned("a store of its own sender", (("step", "5"),), "the lost message's own sender"),
+        Assigned("a read", (("step", "12"),), "That step reads"),
+        Assigned("being asked to send", (("step", "1"),), "it has stored nothing yet"),
+        Assigned("no such step", (("step", "99"),), "There is no step 99"),
+        Assigned("the sender of the lost message", (("cpu", "2"),), "it was not CPU 2 that made it"),
+        Assigned("the message that arrived", (("lost", "59"),), "That one arrived"),
+        Assigned("no message of the two", (("lost", "0"),), "No message of that type was sent"),
     ),
     given=_given,
     solve=_solve,

@@ -120,8 +120,8 @@ torn = forms.values(
             "data_size is a size_t, 8 bytes long: the buffer begins at offset 16, not 12.",
         ),
         Wrong(
-            "the type is the other one's",
-            lambda right: {"type_from": 2 - right["type_from"]},
+            "the two CPUs are confused",
+            lambda right: {"type_from": 2 - right["type_from"], "size_from": 2 - right["size_from"]},
             "type_from is not the CPU whose type lies there.",
         ),
         Wrong(
