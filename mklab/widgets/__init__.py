@@ -1,6 +1,6 @@
 """Pictures of a recording, and the dashboard that steers what is recorded.
 
-The names below are loaded when they are first used: words for numbers, which a check needs too, come without a picture.
+The names below are loaded when they are first used: a check needs words of a picture, and none of what draws it.
 """
 
 import importlib
@@ -40,14 +40,18 @@ __all__ = [
     "Stepper",
 ]
 
-_ELSEWHERE = {"Controls": "controls", "Dashboard": "dashboard", "Driver": "driver", "Runner": "driver"} | {
-    "Player": "player"
+_MODULES = {
+    "Controls": "controls",
+    "Dashboard": "dashboard",
+    "Driver": "driver",
+    "Player": "player",
+    "Runner": "driver",
 }
-"""Modules of the names that are not in ``parts``."""
+"""The modules of the names that are not in ``parts``."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load one of the names."""
+    """Load one of the public names."""
     if name not in __all__:
         raise AttributeError(f"module 'mklab.widgets' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"mklab.widgets.{_ELSEWHERE.get(name, 'parts')}"), name)
+    return getattr(importlib.import_module(f"mklab.widgets.{_MODULES.get(name, 'parts')}"), name)
