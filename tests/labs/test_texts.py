@@ -1,5 +1,6 @@
 """The course's texts keep the rules of `mklab.lab.texts`, and each rule catches what it is there for."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -36,6 +37,20 @@ def test_it_has_read_all_texts() -> None:
     told = {one.where.split("/")[0] for one in prose.exercise_texts()}
     assert told == {f"lab{number}" for number in exercises.LABS}
     assert len(glossary.terms(GLOSSARY)) == GLOSSARY.count("<a id=")
+
+
+def test_the_instructors_page_names_exercises_and_times_that_are_there() -> None:
+    page = (ROOT / "docs" / "instructor.md").read_text(encoding="utf-8")
+    known = {one.id for one in exercises.every()}
+    named = {one for one in re.findall(r"\b0\d\.\d\b", page) if one[:2] in exercises.LABS} - {"04.9"}
+    assert named <= known, named - known
+    for name, cells in LABS.items():
+        claimed = re.search(r"\*\*Time:\*\* (\d+) minutes", cells[0].markdown)
+        assert claimed is not None
+        assert page.count(f"\n| {name[:2]} ") == 2, "its row, and its row in the route of two hours"
+        assert re.search(rf"^\| {name[:2]} [^|]*\| {claimed[1]} \|", page, re.MULTILINE), name
+        count = len(exercises.of(name[:2]))
+        assert re.search(rf"^\| {name[:2]} [^|]*\| \d+ \|[^|]*\| {count} \|", page, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "labs" / "solutions").glob("*.ipynb")), ids=lambda path: path.stem)

@@ -108,5 +108,5 @@ def patches_of(name: str) -> frozenset[int]:
 
 
 def is_known(name: str) -> bool:
-    """Whether the project knows a name of Linux: the patches have it, or Linux had it, or the model is named after it."""
+    """Whether the project knows a name of Linux: from the patches, from what was before, or from its own model."""
     return bool(patches_of(name)) or name in BEFORE or name in _modelled()
