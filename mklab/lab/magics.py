@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
-from mklab.errors import GuestBuildError
+from mklab.errors import GuestBuildError, MklabError
 from mklab.lab import course, exercises, guestcode, guestrun
 from mklab.lab.forms.guest import told
 from mklab.lab.mk import Commands, MkError
@@ -72,13 +72,15 @@ class AnswerMagics(Magics):
             return
         if exercise is not None:
             self._keep(exercise, cell)
+        frame = _frame(exercise)
         mode = next((_MODES[word] for word in words if word in _MODES), "long")
         try:
-            code = guestcode.compiled(cell, lang, guestrun.Place().base, **_headers(exercise))
+            code = guestcode.compiled(cell, lang, guestrun.Place().base, frame)
         except GuestBuildError as error:
             print(error, file=sys.stderr)
             return
-        built = f"{code.size} bytes of machine code."
+        whole = " in all" if frame != guestcode.Frame() else ""
+        built = f"{code.size:,} bytes of machine code{whole}."
         if "--run" in words:
             print(f"{built}\n{_run(code, cell, mode)}")
         else:
@@ -88,11 +90,12 @@ class AnswerMagics(Magics):
         course.ANSWERS[line.strip()] = cell
 
 
-def _headers(exercise: str | None) -> dict[str, str]:
-    """What the exercise's cell may include, as :func:`guestcode.compiled` wants it; nothing without an exercise."""
-    if exercise is None or exercise.split(".")[0] not in exercises.LABS:
-        return {}
-    return {name.replace(".", "_"): text for name, text in exercises.find(exercise).headers.items()}
+def _frame(exercise: str | None) -> guestcode.Frame:
+    """What stands around the answer to an exercise; nothing where there is no such exercise."""
+    try:
+        return exercises.find(exercise or "").frame
+    except MklabError:
+        return guestcode.Frame()
 
 
 def _run(code: guestcode.Code, cell: str, mode: str) -> str:

@@ -105,9 +105,10 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
     if first is None:
         return Verdict(Outcome.PASSED, passed)
     value, yours = right[first.name], got[first.name]
-    known = next((one for one in wrong if all(_same(v, got[k]) for k, v in one.values(right).items())), None)
+    known = next((one for one in wrong if _is(one.values(right), first.name, got)), None)
     happened = known.message if known else f"{first.name} is not {first.what}."
-    difference = first_difference(value, yours, show=first.show)
+    letter = isinstance(value, str) and len(value) == 1
+    difference = "" if letter else first_difference(value, yours, show=first.show)
     return not_yet(
         f"{happened} {difference}".strip(),
         first.name,
@@ -115,6 +116,11 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
         expected=f"{first.name} = {first.written(value) if first.show else kind_of(value)}",
         got=f"{first.name} = {_short(first.written(yours))}",
     )
+
+
+def _is(wrong: Facts, first: str, got: Facts) -> bool:
+    """Whether an answer has all of the ``wrong`` values, and among them the first that differs."""
+    return first in wrong and all(_same(value, got[name]) for name, value in wrong.items())
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -9,7 +9,7 @@ from mklab.kernel.layout import HOST_DATA
 from mklab.kernel.list_head import ListCorruptionError
 from mklab.kernel.proc import proc_multikernel
 from mklab.lab.exercise import Exercise
-from mklab.lab.guestcode import compiled
+from mklab.lab.guestcode import Frame, compiled
 from mklab.lab.lab06 import KIMAGE_H, Started, case
 from mklab.lab.lab06.linking import linking, machine_for_lists
 from mklab.lab.lab06.removal import removal
@@ -44,7 +44,7 @@ def test_the_tables_are_those_of_the_machine() -> None:
 def test_the_header_has_the_hosts_layout() -> None:
     """The compiler itself compares the offsets: a struct that differed would not compile."""
     text = '#include "kimage.h"\nunsigned long f(void) { return __builtin_offsetof(struct kimage, list.prev); }'
-    data = compiled(text, "c", kimage_h=KIMAGE_H).data
+    data = compiled(text, "c", frame=Frame(sources=(("kimage.h", KIMAGE_H),))).data
     assert KIMAGE.offsets["list_prev"].to_bytes(4, "little") in data
     assert "Static_assert" in KIMAGE_H
 
