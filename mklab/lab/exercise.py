@@ -113,13 +113,17 @@ class Exercise:
         """The cell's text with our answer, for the numbers of ``seed``."""
         return self.solve(seed) if self.solve is not None else source.solution(source.answer_cell(self.id)[0])
 
+    def is_stub(self, cell: str) -> bool:
+        """Whether the text of a cell is what students get, but for space."""
+        return _same(source.body(cell), self.stub)
+
     def examine(self, cell: str, seed: int = 0) -> Verdict:
         """Check the text of a cell; whatever it does, a verdict comes back.
 
         It is for the examiner's process: a notebook calls :func:`mklab.lab.checking.check.check`.
         """
         body = source.body(cell)
-        if _same(body, self.stub):
+        if self.is_stub(cell):
             verdict = Verdict(
                 Outcome.NOT_ATTEMPTED,
                 "The cell is as it was given to you.",

@@ -9,12 +9,14 @@ from elftools.elf.sections import SymbolTableSection
 
 from mklab.errors import GuestBuildError
 from mklab.guest import build
+from mklab.lab.checking import compiler
 
 __all__ = ["Code", "Frame", "compiled"]
 
 _FILES = {"asm": "cell.S", "c": "cell.c"}
-_OUTSIDE = re.compile(
-    r'\.?incbin\b|\.include\b|(?:#|%:|\?\?=)\s*include(?:_next)?\b(?!\s*"abi\.h")|(?:#|%:|\?\?=)\s*(?:import|embed)\b'
+_OUTSIDE = (
+    r'\.?incbin\b|\.include\b|(?:#|%:|\?\?=)\s*include(?:_next)?\b(?!\s*"(?:HEADERS)")'
+    r"|(?:#|%:|\?\?=)\s*(?:import|embed)\b"
 )
 """What takes in another file: wherever it stands, after a label, in inline assembly, or as a macro's argument."""
 _TOLD = re.compile(r"^cell\.[Sc]:(\d+):\d+: (?:fatal )?(error|warning): (.*)$", re.MULTILINE)
@@ -87,16 +89,19 @@ def compiled(text: str, lang: str, base: int = 0, frame: Frame = Frame()) -> Cod
     """
     if lang not in _FILES:
         raise ValueError(f"lang must be one of {list(_FILES)}, not {lang!r}")
+    others = dict(frame.sources)
+    headers = ["abi.h", *(file for file in others if file.endswith(".h"))]
     # Lines that end in a backslash are one to the compiler.
-    if outside := _OUTSIDE.search(text.replace("\\\n", "")):
+    if outside := re.search(_OUTSIDE.replace("HEADERS", "|".join(map(re.escape, headers))), text.replace("\\\n", "")):
         line = text.count("\n", 0, outside.start()) + 1
-        raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but abi.h")
+        raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but {', '.join(headers)}")
     name = _FILES[lang]
     source = text if text.endswith("\n") else f"{text}\n"
     if frame.before or frame.after:
         source = f'{frame.before}\n#line 1 "{name}"\n{source}#line 1 "frame"\n{frame.after}\n'
     try:
-        image = build.build({name: source, **dict(frame.sources)}, _SCRIPT.format(base=base), movable=False, debug=True)
+        script = _SCRIPT.format(base=base)
+        image = build.build({name: source, **others}, script, movable=False, debug=True, compiler=compiler.__name__)
     except GuestBuildError as error:
         raise GuestBuildError(_at_lines(str(error), text)) from None
     return _code(image, base, name)
@@ -125,7 +130,9 @@ def _code(image: bytes, base: int, file: str) -> Code:
     symbols: dict[str, int] = {}
     if isinstance(table, SymbolTableSection):
         symbols = {
-            one.name: one["st_value"] for one in table.iter_symbols() if one.name and one["st_shndx"] != "SHN_ABS"
+            one.name: one["st_value"]
+            for one in table.iter_symbols()
+            if one.name and one["st_shndx"] not in ("SHN_ABS", "SHN_UNDEF")
         }
     lines = {at: line if found == file else 0 for at, (found, line) in sorted(build.source_lines(image).items())}
     return Code(base, data, symbols, lines)

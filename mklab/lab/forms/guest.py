@@ -45,7 +45,8 @@ def guest(
         causes: asked first about a run that went wrong: a known cause gets its own words. None from it: the general
             ones serve.
         before, after: text above and below the cell, in the same file, where the cell is a part of something larger.
-        sources: further sources that are built with the cell, each a file name (``frame.S``) and its text.
+        sources: further sources that are built with the cell, each a file name (``frame.S``) and its text; the cell may
+            include the headers among them.
     """
 
     def judged(answer: Answer, seed: int) -> Verdict:
