@@ -30,11 +30,16 @@ course = lab.open("01")
 # Answer without looking, then open.
 #
 # <details><summary>In lab 00, reboot() returned 0. What did that prove?</summary>
-# Only that INIT and two SIPIs were sent. Nobody looked whether the CPU came up; the host's console said so tens of
-# thousands of instructions later.</details>
 #
+# Only that [INIT](glossary.md#init) and two [SIPIs](glossary.md#sipi) were sent. Nobody looked whether the CPU came up;
+# the host's console said so tens of thousands of instructions later.
+#
+# </details>
 # <details><summary>To whom did CPU 2 belong between INIT and the jump?</summary>
-# To nobody: it had left the host, and had not entered the memory of another kernel.</details>
+#
+# To nobody: it had left the host, and had not entered the memory of another kernel.
+#
+# </details>
 
 # %% [markdown] id="map"
 # ## Where we are
@@ -69,9 +74,6 @@ confidence = "fairly"
 # %% id="prediction-check" check="01.1"
 course.check("01.1")
 
-# %% id="prediction-hint"
-course.hint("01.1")
-
 # %% [markdown] id="run-text"
 # ## Run
 # The same run as above, from beginning to end. Kernel 1 keeps its number in a variable. We read that variable in
@@ -84,8 +86,6 @@ host, kernel_1 = run.host, run.host.kernel("kernel 1")
 print("before the load: I am kernel", kernel_1.boot_info.get("kernel_id"))
 host.load(lab01.image(0x2000000, number=3, apicid=3))
 print("after the load:  I am kernel", kernel_1.boot_info.get("kernel_id"))
-
-# %% id="steps"
 print(lab01.load_steps(run.machine))
 
 # %% [markdown] id="run-after"
@@ -204,9 +204,9 @@ course.given("01.3")
 # %% id="tail" exercise="01.3"
 # The address of the last 0x5A, the byte right behind it, the address of the first 0xCC from mem on.
 ### BEGIN SOLUTION
-last = 0x30C597F
-behind = 0x00
-kept = 0x30C9000
+last = 0x308611F
+behind = 0
+kept = 0x308B000
 ### END SOLUTION
 
 # %% id="tail-check" check="01.3"
@@ -386,7 +386,7 @@ for offset in (0, 0x1000, 0x2000):
 # | step | function | file |
 # |---|---|---|
 # | flags, CAP_SYS_BOOT, at most 16 segments | `kexec_load_check` | kernel/kexec.c (the flag: patch 1) |
-# | the lock | `kexec_trylock` in `do_kexec_load` | kernel/kexec.c |
+# | the lock | `kexec_trylock` in `do_kexec_load` | kernel/kexec.c (patch 1 leaves it as it is) |
 # | a kimage; no control page for this type | `kimage_alloc_init` | kernel/kexec.c (patch 1) |
 # | the checks | `sanity_check_segment_list` | kernel/kexec_core.c (its check of memory in use: `#if 0`, patch 1) |
 # | the copy | `kimage_load_multikernel_segment` | kernel/kexec_core.c (patch 1) |
@@ -410,9 +410,12 @@ for offset in (0, 0x1000, 0x2000):
 # that runs there.
 #
 # <details><summary>Compare</summary>
+#
 # A segment is a buffer and a place, of two sizes; what the buffer does not fill is cleared. A multikernel image goes to
 # its place during kexec_load, page by page, and what was written stays even if the call fails. Nothing protects a
-# kernel that runs there: the checks compare an image with itself.</details>
+# kernel that runs there: the checks compare an image with itself.
+#
+# </details>
 #
 # Next: the image lies in memory, and a CPU is offline. How does a CPU that wakes in 16-bit real mode get into 64-bit
 # code? Lab 02.

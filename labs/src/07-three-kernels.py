@@ -50,16 +50,17 @@ course = lab.open("07")
 # the memory (four owners: the host, two kernels, nobody). **Text twin** says the same in words.
 
 # %% id="watch"
-run = Scenario(4, 2)
-Dashboard(run)
+Dashboard(Scenario(4, 2))
 
 # %% [markdown] id="plan-observed"
 # ## A plan is not a fact
 # The host planned CPU 1 for kernel 1. Who *owns* a CPU is another question, and this lab answers it by looking: a CPU
-# belongs to the kernel whose memory it was seen to enter. Version 1 of the RFC has neither a plan nor a record.
+# belongs to the kernel whose memory it was seen to enter. Version 1 of the RFC has neither a plan nor a record. The
+# cells below look at a run of their own, whatever you pressed above.
 
 # %% id="planned"
-run.run()
+run = Scenario(4, 2)
+run.driver.run()
 print("CPU  APIC id  planned   observed")
 for cpu in run.machine.cpus:
     print(f"{cpu.index:>3}  {cpu.apic_id:>7}  {cpu.planned:<8}  {cpu.owner}")
@@ -104,6 +105,7 @@ print(run.machine.console("kernel 2").splitlines()[-1])
 # over the host's own data was accepted in the same way, and replaced its host name.
 
 # %% id="stray"
+run.driver.run()  # the scenario is over; this shows where the machine stands now
 MemoryMap(run.driver)
 
 # %% [markdown] id="plan-text"
@@ -147,8 +149,8 @@ course.hint("07.2")
 # image on a quiet console. Or it takes away the tables under its feet. Here is one such pair:
 
 # %% id="hasty"
-hasty = lab07.Hazards()
-hasty.run()
+hasty = lab07.Hasty()
+hasty.driver.run()
 rows = lab07.story(hasty).splitlines()
 print("\n".join(row for row in rows if "planned" in row or "kernel_start_address" in row))
 
@@ -295,21 +297,23 @@ for sender, target in sorted({(one.sender, one.target) for one in messages}):
 # %% [markdown] id="diagnose-text"
 # ## Diagnose: go back to the cause
 # A run is repeatable: the same inputs give the same instructions. So you can take it back, tell it where to stop, and
-# let it run again. This is how to ask *who writes here?* in the run from the beginning of this lab: back to the start,
-# stop at each store into the 4 bytes of kernel 2's number. (In a dashboard, the field **Until** does the same.)
+# let it run again. This is how to ask *who writes here?* of the two quick kicks above: back to the start, then stop at
+# each store into the mailbox, 8 bytes at 0x96188. (In a dashboard, the field **Until** does the same.)
 
 # %% id="tool"
-driver = run.driver
+driver, machine = hasty.driver, hasty.machine
 driver.seek(0)
-driver.stop_at([f"write {address:#x} 4"])
-print(driver.run(), f"(instruction {run.machine.time:,})")
-print("kernel 2's number is now", int.from_bytes(run.machine.memory.read(address, 4), "little"))
+driver.stop_at(["write 0x96188 8"])
+for _ in range(2):
+    print(driver.run())
+    print(f"  instruction {machine.time:,}: the mailbox holds {machine.memory.read_u64(0x96188):#x}")
+    print("  CPU 1 belongs to", machine.cpus[1].owner or "nobody, on its way", "in", machine.cpus[1].mode, "mode")
 
 # %% [markdown] id="tool-text"
-# That was kexec_load, which copies the image from CPU 0; the stop says which CPU, where it stands, and the machine is
-# exactly there. `driver.run()` goes on to the next store; `driver.back()` takes the last event back.
-# `run.machine.registers(2).cr3` and `.idtr.base` tell what a CPU uses; `%mk regs 2`, `%mk dis ADDRESS` and `%mk mem
-# ADDRESS` show more (first `%mk use sudden`).
+# There it is: the second kick writes while CPU 1 is still on its way. A stop says which CPU stands where, and the
+# machine is exactly there. `driver.run()` goes on to the next store; `driver.back()` takes the last event back.
+# `machine.registers(1).cr3` and `.idtr.base` tell what a CPU uses; `%mk regs 1`, `%mk dis ADDRESS` and `%mk mem
+# ADDRESS` show more (first `%mk use hasty`).
 
 # %% [markdown] id="sudden-exercise"
 # ## Exercise 07.6: the kernel that died of another's birth
@@ -392,7 +396,7 @@ print(*story[-30:], sep="\n")
 # %% id="review" exercise="07.8"
 ### BEGIN SOLUTION
 wrong_image = (2830, "B")
-lost_message = (2122, "A")
+lost_message = (2082, "A")
 taken_cpu = (3193, "C")
 ### END SOLUTION
 

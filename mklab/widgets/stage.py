@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from weakref import WeakValueDictionary, ref
 
 from mklab.widgets.driver import Driver
-from mklab.widgets.interrupts import settle
 from mklab.widgets.steering import Steering
 from mklab.widgets.view import View
 
@@ -63,7 +62,6 @@ class Stage:
         self._drawn = 0.0
         self._pause = SECONDS
         self._waiting = False
-        settle()
         self.follow()
 
     @classmethod

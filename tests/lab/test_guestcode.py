@@ -8,7 +8,7 @@ import pytest
 
 from mklab.errors import GuestBuildError
 from mklab.guest.build import build
-from mklab.lab.guestcode import compiled
+from mklab.lab.guestcode import Frame, compiled
 
 
 def test_bytes_symbols_and_lines() -> None:
@@ -31,10 +31,37 @@ def test_intel_syntax_and_the_shared_numbers() -> None:
 
 
 def test_c_with_a_second_source() -> None:
-    code = compiled("int twice(int); int f(void) { return twice(21); }", "c", 0x5000, more_S=".globl twice\ntwice: ret")
+    code = compiled(
+        "int twice(int); int f(void) { return twice(21); }",
+        "c",
+        0x5000,
+        Frame(sources=(("more.S", ".globl twice\ntwice: ret"),)),
+    )
     assert {"f", "twice"} <= set(code.symbols)
     assert code.line(code.symbols["f"]) == 1
     assert code.line(code.symbols["twice"]) is None
+
+
+def test_a_header_among_the_sources_may_be_included_and_no_other() -> None:
+    code = compiled(
+        '#include "list.h"\nint f(void) { return N; }', "c", frame=Frame(sources=(("list.h", "#define N 42\n"),))
+    )
+    assert b"\xb8\x2a\0\0\0" in code.data
+    with pytest.raises(GuestBuildError, match=r"no other file but abi\.h, list\.h"):
+        compiled('#include "other.h"\n', "c", frame=Frame(sources=(("list.h", ""),)))
+
+
+def test_a_cell_with_text_around_it() -> None:
+    frame = Frame(".set five, 5\n.code16\nbegin:", "hlt\n.org 8\nend_: ret")
+    code = compiled("nop\nmovw $five, %ax", "asm", 0x5000, frame)
+    assert code.data == bytes.fromhex("90b80500f4000000c3")
+    assert [code.line(at) for at in (0x5000, 0x5001, 0x5004, 0x5008)] == [1, 2, None, None]
+    with pytest.raises(GuestBuildError, match="line 2: invalid instruction mnemonic 'foo'\n    foo"):
+        compiled("nop\nfoo", "asm", 0x5000, frame)
+    with pytest.raises(GuestBuildError, match="an address does not fit into the instruction: it is 0x500000"):
+        compiled("movw $begin, %ax", "asm", 0x500000, frame)
+    with pytest.raises(GuestBuildError, match="more code than there is room for"):
+        compiled(".fill 9", "asm", 0x5000, frame)
 
 
 def test_a_cell_without_code() -> None:

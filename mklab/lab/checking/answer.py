@@ -158,7 +158,10 @@ class Answer:
             # Nothing of the cell has run.
             raise MklabError(f"the process for an answer did not begin: {error}") from None
         try:
-            self._names = self._exchange({"load": self.source, "prelude": self._prelude})
+            names = self._exchange({"load": self.source, "prelude": self._prelude})
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise AnswerError("died", "its process sent something that makes no sense")
+            self._names = names
         except AnswerError:
             self.close()
             raise

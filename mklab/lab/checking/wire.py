@@ -98,7 +98,7 @@ def decode(data: Any, find: Callable[[str], Any]) -> Any:
             case _:
                 ((kind, items),) = data.items()
                 return _SEQUENCES[kind](decode(item, find) for item in items)
-    except (ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+    except Exception as error:  # a record refuses what it likes
         raise WireError(f"a message holds {str(data)[:80]!r}: {error}") from None
 
 

@@ -17,7 +17,7 @@ LARGEST = 64 << 20
 """Bytes of a notebook."""
 LONGEST = 256 << 10
 """Characters of an answer."""
-_LIMITS = Limits(memory=2 << 30, file_size=0, seconds=10, readable=())
+_LIMITS = Limits(memory=512 << 20, file_size=0, seconds=10, readable=())
 
 _MAGIC = re.compile(r"%%(?:answer|asm|c)[ \t]+(\d\d\.\d+)[ \t]*(?:\n|$)")
 _ID = re.compile(r"\d\d\.\d+")

@@ -233,6 +233,13 @@ def _overlapping(host: Host, order: Order) -> Verdict | None:
             order.place("D"),
             "A check that comes after the copying protects nothing.",
         )
+    if list(host.kimages):
+        return not_yet(
+            f"An image whose segments overlap was refused with -{error.name}, and is in the list all the same: a start"
+            " would take it.",
+            order.place("E"),
+            "Into the list goes only what was checked.",
+        )
     return None
 
 
@@ -289,10 +296,11 @@ loadpath = forms.parsons(
         WrongOrder("GHDAE", "the lock is kept", "with kexec_lock held"),
         WrongOrder("GHAEC", "no check", "the second one over the first"),
         WrongOrder("GHADEC", "checked too late", "protects nothing"),
+        WrongOrder("GHEDAC", "listed before it is checked", "is in the list all the same"),
         WrongOrder("HDAGEC", "locked too late", "got the lock"),
         WrongOrder("GHDACE", "unlocked too early", "got the lock"),
         WrongOrder("HDAE", "no lock", "got the lock"),
         WrongOrder("GDHAEC", "checked before there is one", "a null pointer"),
     ),
-    also=("HDGAEC", "HGDAEC"),
+    also=("HDGAEC", "HGDAEC", "GHDEAC"),
 )

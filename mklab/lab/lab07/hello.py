@@ -106,7 +106,20 @@ def judge(ran: Ran, _seed: int) -> Verdict:
             f"event {first.seq}, type at {slot(PEER).start + 4:#x}",
             f"It answers type {MK_PING} (MK_PING).",
         )
-    return _passed(ran, first)
+    return _strayed(ran) or _passed(ran, first)
+
+
+def _strayed(ran: Ran) -> Verdict | None:
+    """Whether the CPU has left the code, once the message was out."""
+    at = ran.machine.registers(OWN).linear_rip
+    if ran.code.base <= at <= ran.code.base + ran.code.size:
+        return None
+    return not_yet(
+        f"The message arrived, and then CPU {OWN} left your code: it stands at {at:#x}, and executes whatever lies"
+        f" there.",
+        f"CPU {OWN}, RIP {at:#x}",
+        "Nobody has called your kernel, so there is nowhere to return to. Let it end in a loop around HLT.",
+    )
 
 
 def _passed(ran: Ran, first: MessageTaken) -> Verdict:
@@ -162,8 +175,8 @@ def causes(ran: Ran, seed: int) -> Verdict | None:
     """Known reasons for a run that went wrong; a kernel that has done its work may also spin."""
     fault = ran.fault
     if fault is None and ran.endless and ran.smashed is None:
-        verdict = judge(ran, seed)
-        return verdict if verdict.passed else None
+        # It may spin, where it has done its work.
+        return judge(ran, seed)
     if isinstance(fault, Fault) and fault.cr2 & ~0xFFF == _APIC_SIGN_EXTENDED:
         line = ran.line(fault.rip)
         return not_yet(
@@ -216,7 +229,7 @@ EXERCISE = forms.guest(
         ),
         Mistake("the APIC by its absolute address", (("0x300(%rax)", "0xfee00300"),), "and 0xfee00000 is negative"),
         Mistake("no loop at the end", (("1:      hlt\n        jmp     1b", ""),), "ran on beyond its last instruction"),
-        Mistake("return", (("1:      hlt\n        jmp     1b", "        ret"),), "raised an exception"),
+        Mistake("return", (("1:      hlt\n        jmp     1b", "        ret"),), "and then CPU 2 left your code"),
         Mistake("not a mnemonic", (("hlt", "halt"),), "does not assemble"),
     ),
     place=Place(

@@ -259,6 +259,13 @@ def test_making_others_wait_is_ended(monkeypatch: pytest.MonkeyPatch, source: st
     assert failure(source, **offers).kind == "endless"
 
 
+def test_a_forged_answer_to_loading_is_no_answer() -> None:
+    """Written before the cell has come to its end."""
+    shout = "import os\nfor number in range(3, 20):\n    try:\n        os.write(number, b'{\"value\": 1}\\n')\n"
+    error = failure(shout + "    except OSError:\n        pass\ndef f():\n    pass")
+    assert (error.kind, str(error)) == ("died", "its process sent something that makes no sense")
+
+
 def test_what_it_says_on_standard_error_disturbs_nothing() -> None:
     assert call("import os, sys\ndef f():\n    print('x' * 200000, file=sys.stderr); return 5") == 5
 
