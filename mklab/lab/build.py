@@ -77,7 +77,7 @@ def solution_notebook(script: Path) -> NotebookNode:
             cell.source = source.magic(answers, cell.metadata["mklab"]["lang"]) + source.solution(cell.source)
         if cell.cell_type == "markdown":
             # It lies one folder deeper than the student's.
-            cell.source = cell.source.replace("](../", "](../../")
+            cell.source = cell.source.replace("](../", "](../../").replace("](glossary.md", "](../glossary.md")
     client = NotebookClient(
         notebook,
         timeout=_CELL_SECONDS,
