@@ -2,16 +2,19 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-__all__ = ["FIRST_LAB", "command", "has_display", "serve"]
+__all__ = ["FIRST_LAB", "SETTINGS", "command", "environment", "has_display", "serve"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIRST_LAB = Path("labs", "00-a-second-kernel.ipynb")
+SETTINGS = Path(__file__).resolve().parent / "jupyter"
+"""A folder of Jupyter's configuration: pages in Markdown open rendered, so that a link to the glossary shows its term,
+and not the page's source. What a user has set wins."""
 
 
 def has_display() -> bool:
@@ -44,6 +47,12 @@ def command(port: int | None, jupyter_args: Sequence[str], *, display: bool, roo
     return [*line, *jupyter_args]
 
 
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """``variables`` of the environment, with :data:`SETTINGS` where Jupyter looks for settings, after those named."""
+    named = variables.get("JUPYTER_CONFIG_PATH")
+    return {**variables, "JUPYTER_CONFIG_PATH": os.pathsep.join([*([named] if named else []), str(SETTINGS)])}
+
+
 def serve(port: int | None, jupyter_args: Sequence[str]) -> None:
     """Become a Jupyter server: this process is replaced, so that Ctrl-C and signals reach the server itself.
 
@@ -59,4 +68,4 @@ def serve(port: int | None, jupyter_args: Sequence[str]) -> None:
     if not display:
         click.echo("No display here: open the http://127.0.0.1 address below in a browser. Ctrl-C stops the lab.")
     sys.stdout.flush()
-    os.execv(line[0], line)
+    os.execve(line[0], line, environment(os.environ))

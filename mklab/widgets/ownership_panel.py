@@ -12,11 +12,13 @@ from mklab.widgets.canvas import Canvas
 from mklab.widgets.chart import EDGE, Chart
 from mklab.widgets.forms import measures, sides
 from mklab.widgets.grid import draw_grid
+from mklab.widgets.home import at_home
 from mklab.widgets.lanes import FOLD_ABOVE, Lane, end_of, groups, lane, state_of
+from mklab.widgets.on_stage import style
 from mklab.widgets.owner_key import entries
 from mklab.widgets.ownership import GRID, LANES, PICTURE, cpus_of, more_lanes
 from mklab.widgets.palette import LIVE
-from mklab.widgets.panel import Panel, style
+from mklab.widgets.panel import Panel
 from mklab.widgets.picture import COLUMN, twin
 from mklab.widgets.spans import stories
 from mklab.widgets.stage import KEYS
@@ -63,9 +65,9 @@ class OwnershipPanel(Panel):
         }
         super().__init__(PICTURE, driver)
         self.canvas.taken = [*KEYS, "+", "-"]
-        self.head.observe(lambda _change: self._seen(), "visible")
-        self.chart.time.observe(lambda _change: self._moved(), ["min", "max"])
-        self.chart.brush.observe(lambda change: None if change["new"] else self._brushed(), "brushing")
+        self.head.observe(at_home(lambda _change: self._seen()), "visible")
+        self.chart.time.observe(at_home(lambda _change: self._moved()), ["min", "max"])
+        self.chart.brush.observe(at_home(lambda change: None if change["new"] else self._brushed()), "brushing")
         row = ipywidgets.HBox([self._names, self.chart.figure, self._standings])
         self.children = (style(), self.head, row, self.canvas)
 

@@ -26,6 +26,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from mklab.lab.scenario import Scenario
+from mklab.lab.serve import SETTINGS
 
 _THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 # As root Chromium needs --no-sandbox; the rest keeps it from looking for hosts outside.
@@ -132,6 +133,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[
         **{name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")},
         **own,
         "JUPYTERLAB_SETTINGS_DIR": str(settings),
+        "JUPYTER_CONFIG_PATH": str(SETTINGS),
         "PYTHONPATH": str(repository),
     }
     command = [

@@ -1,5 +1,6 @@
 """`mklab lab`: the arguments that Jupyter gets, and a server that really answers."""
 
+import json
 import os
 import re
 import signal
@@ -27,7 +28,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     (tmp_path / serve.FIRST_LAB).touch()
     lines: list[list[str]] = []
     monkeypatch.setattr(serve, "ROOT", tmp_path)
-    monkeypatch.setattr(os, "execv", lambda program, line: lines.append(line))
+    monkeypatch.setattr(os, "execve", lambda program, line, variables: lines.append(line))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -101,6 +102,13 @@ def test_a_port_that_is_none_is_refused(started: list[list[str]]) -> None:
     assert started == []
 
 
+@pytest.mark.parametrize("named", ["", os.sep + "mine"])
+def test_its_settings_come_after_those_that_somebody_has_named(named: str) -> None:
+    variables = serve.environment({"HOME": "x"} | ({"JUPYTER_CONFIG_PATH": named} if named else {}))
+    wanted = [*([named] if named else []), str(serve.SETTINGS)]
+    assert variables == {"HOME": "x", "JUPYTER_CONFIG_PATH": os.pathsep.join(wanted)}
+
+
 @pytest.fixture
 def server(tmp_path: Path, mklab_command: Path) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
     """A real `mklab lab`: the process, the port it was told, and its log."""
@@ -137,6 +145,9 @@ def test_the_lab_is_served_on_the_loopback_address(server: tuple[subprocess.Pope
     assert urllib.request.urlopen(printed[0], timeout=60).status == 200
     contents = f"http://127.0.0.1:{port}/api/contents/{serve.FIRST_LAB.as_posix()}"
     assert b'"type": "notebook"' in urllib.request.urlopen(f"{contents}?token={printed[2]}", timeout=60).read()
+    plugin = f"http://127.0.0.1:{port}/lab/api/settings/@jupyterlab/docmanager-extension:plugin?token={printed[2]}"
+    schema = json.load(urllib.request.urlopen(plugin, timeout=60))["schema"]
+    assert schema["properties"]["defaultViewers"]["default"] == {"markdown": "Markdown Preview"}
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(contents, timeout=60)
     connections = psutil.Process(process.pid).net_connections()

@@ -60,11 +60,11 @@ def child_is_gone(temporary: Path) -> bool:
 def test_a_right_and_a_wrong_answer_and_the_stub(temporary: Path) -> None:
     """The real examiner, once for each."""
     before = descendants()
-    stub = "%%answer 00.1\ndef boot_second_kernel(host):\n    ...\n"
-    found = check("00.1", stub)
+    stub = "%%answer 00.3\ndef boot_second_kernel(host):\n    ...\n"
+    found = check("00.3", stub)
     assert found.verdict.outcome is Outcome.NOT_ATTEMPTED
-    assert found.verdict.exercise == "00.1"
-    wrong = check("00.1", "def boot_second_kernel(host):\n    print('hello')\n    while True: pass")
+    assert found.verdict.exercise == "00.3"
+    wrong = check("00.3", "def boot_second_kernel(host):\n    print('hello')\n    while True: pass")
     assert wrong.verdict.outcome is Outcome.NOT_YET
     assert "did not come to an end" in wrong.verdict.happened
     assert descendants() == before

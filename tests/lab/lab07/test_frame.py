@@ -20,7 +20,7 @@ void relay(void *slots, unsigned me) {
 
 
 def started() -> tuple[Machine, Host, guestcode.Code]:
-    code = guestcode.compiled(_COUNT, "c", window(2).start, frame_S=FRAME)
+    code = guestcode.compiled(_COUNT, "c", window(2).start, frame=guestcode.Frame(sources=(("frame.S", FRAME),)))
     machine = beside_kernel_1()
     machine.poke(code.base, code.data)
     host = load(machine, code, code.symbols["frame_start"])
@@ -55,5 +55,5 @@ def test_it_has_page_tables_of_its_own() -> None:
 
 
 def test_a_cell_without_relay_builds_and_defines_none() -> None:
-    code = guestcode.compiled("int other;", "c", window(2).start, frame_S=FRAME)
+    code = guestcode.compiled("int other;", "c", window(2).start, frame=guestcode.Frame(sources=(("frame.S", FRAME),)))
     assert "relay" not in code.symbols
