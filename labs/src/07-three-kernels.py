@@ -12,8 +12,8 @@
 # **What keeps three kernels apart on one computer, and what does it take to start and join them without an accident?**
 # Here everything of the labs before comes together: you plan, bring up, let kernels talk, and find out why one died.
 #
-# **Time:** 120 minutes. **Before:** labs 01 to 06; from 04 the [ICR](glossary.md#icr), from 05 the slots, from 06 the
-# list of images.
+# **Time:** 120 minutes. **Before:** labs 01 to 06; from 04 the [APIC](glossary.md#apic)'s [ICR](glossary.md#icr), from
+# 05 the [slots](glossary.md#slot), from 06 the list of images.
 #
 # Afterwards you can
 # - plan CPUs, memory and slots for several kernels, and start them so that none kills another;
@@ -39,7 +39,8 @@ course = lab.open("07")
 #
 # <details><summary>Lab 04: three CPUs send 0xEA to a CPU with interrupts off. How often does its handler run?</summary>
 #
-# Once. The [IRR](glossary.md#irr) has one bit for each vector, so the second and third add nothing.
+# Once. The [IRR](glossary.md#irr) has one bit for each [vector](glossary.md#vector), so the second and third add
+# nothing.
 # </details>
 
 # %% [markdown] id="watch-text"
@@ -115,7 +116,7 @@ MemoryMap(run.driver)
 #
 # - a **CPU**: `cpu_down` and `reboot` take the host's logical number;
 # - a **window** of memory: `kexec_load` (kernel/kexec_core.c) checks one image against itself only, and copies at once;
-# - a [slot](glossary.md#slot): a receiver finds it by its [APIC](glossary.md#apic) id (`arch_cpu_physical_id`, patch
+# - a **slot**: a receiver finds it by its [APIC id](glossary.md#apic-id) (`arch_cpu_physical_id`, patch
 #   5).
 #
 # In the run above logical numbers and APIC ids were equal, so a slip would not have shown. Yours differ.
@@ -161,7 +162,8 @@ print("\n".join(row for row in rows if "planned" in row or "kernel_start_address
 # Both calls returned 0. Compare what each CPU was planned for with what it entered: whoever reads late reads the last
 # letter in the box. Time is no cure, since nobody knows how long a CPU takes. Evidence is: something that *only this
 # child* writes, and only when it is *safe* to go on.
-#
+
+# %% [markdown] id="start-exercise"
 # ## Exercise 07.3: one after the other
 # *15 minutes. In Python.* **Goal:** `start(host, image, cpu)` starts `image` on `cpu` and returns when the next one
 # may be started. It is called for kernel 1, then for kernel 2, on two machines; on one of them the CPUs come up
@@ -170,7 +172,7 @@ print("\n".join(row for row in rows if "planned" in row or "kernel_start_address
 # | call | what it does |
 # |---|---|
 # | `host.cpu_down(cpu)`, `host.load(image)`, `host.multikernel_kexec(cpu)` | as in lab 00 |
-# | `host.unload()` | kexec_load without a segment: the list is empty, nobody is stopped |
+# | `host.unload()` | kexec_load without a [segment](glossary.md#segment): the list is empty, nobody is stopped |
 # | `host.read(address, size)` | bytes of memory |
 # | `host.msleep(ms)` | sleep for milliseconds of virtual time |
 # | `image.symbols["cpu_online"]` | where the image keeps a byte for each APIC id: 1 when that CPU is up |
@@ -201,11 +203,12 @@ course.hint("07.3")
 # ## 3. Talk: two stores, and a handler
 # A message is a filled slot and an [IPI](glossary.md#ipi) (`multikernel_send_ipi_data`, kernel/multikernel.c, patch
 # 4). The slot is 272 bytes: `sender_cpu` and `type` (32 bits each), `data_size` (64 bits), and 256 bytes of data. The
-# IPI is two stores to the sender's own APIC: 0xFEE00310 takes the destination in bits 24 to 31, 0xFEE00300 sends.
+# IPI is two stores to the sender's own APIC: 0xFEE00310 takes the destination in bits 24 to 31,
+# 0xFEE00300 sends.
 #
-# A kernel that only speaks needs nothing else: no stack, no [IDT](glossary.md#idt), no page tables of its own. The
-# picture shows the end of the run above: the host's question to kernel 2 is m7, the answer m8. Dotted lines are bytes
-# that go into a slot, solid ones are IPIs.
+# A kernel that only speaks needs nothing else: no stack, no [IDT](glossary.md#idt), no
+# [page tables](glossary.md#page-table) of its own. The picture shows the end of the run above: the host's question to
+# kernel 2 is m7, the answer m8. Dotted lines are bytes that go into a slot, solid ones are IPIs.
 
 # %% id="talk-example"
 Messages(run.driver)
@@ -420,20 +423,21 @@ lab07.exit_question
 # ## What Linux does
 # "kernel: Introduce multikernel architecture support" (RFC, version 1, September 2025):
 #
-# | step | function | file | patch |
-# |---|---|---|---|
-# | load, no look at others | `kimage_load_multikernel_segment` | kernel/kexec_core.c | 1 |
-# | list, oldest first | `kimage_add_to_list`, `kimage_find_by_type` | kernel/kexec_core.c | 6 |
-# | start | `multikernel_kexec` | kernel/kexec_core.c | 1, 6 |
-# | one mailbox, marker unread | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c | 1 |
-# | tables cleared for each CPU | `startup_32` in trampoline_64_bsp.S | arch/x86/kernel | 2 |
-# | vector 0xEA | `sysvec_multikernel` | arch/x86/kernel/smp.c | 3 |
-# | slot and ICR | `multikernel_send_ipi_data` | kernel/multikernel.c | 4 |
-# | receiver's slot by APIC id | `arch_cpu_physical_id` | arch/x86/kernel/smp.c | 5 |
+# | step | function | file |
+# |---|---|---|
+# | load, no look at others | `kimage_load_multikernel_segment` | kernel/kexec_core.c (patch 1) |
+# | list, oldest first | `kimage_add_to_list`, `kimage_find_by_type` | kernel/kexec_core.c (patch 6) |
+# | start | `multikernel_kexec` | kernel/kexec_core.c (patches 1 and 6) |
+# | one mailbox, marker unread | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c (patch 1) |
+# | tables cleared for each CPU | `trampoline_64_bsp.S` | arch/x86/kernel (patch 2) |
+# | vector 0xEA | `sysvec_multikernel` | arch/x86/kernel/smp.c (patch 3) |
+# | slot and ICR | `multikernel_send_ipi_data` | kernel/multikernel.c (patch 4) |
+# | receiver's slot by APIC id | `arch_cpu_physical_id` | arch/x86/kernel/smp.c (patch 5) |
 #
-# Two spawned Linux kernels at once were not tried on the real thing. One was: it booted to user space on CPU 1, and
-# 0xEA worked both ways with slot and ICR written by hand.
-#
+# On a real kernel with these patches one spawned kernel was tried: it booted to user space on CPU 1, and 0xEA worked
+# both ways with slot and ICR written by hand. Two at once were not tried.
+
+# %% [markdown] id="fidelity"
 # ## What is simplified
 # All kernels here agree on one message area that each maps, wherever its memory lies; version 1 has no safe way to do
 # so. Waiting is `msleep` in Python, and a write that goes astray is drawn because the lab knows the plan. The
