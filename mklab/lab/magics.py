@@ -5,6 +5,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
@@ -75,7 +76,7 @@ class AnswerMagics(Magics):
         frame = _frame(exercise)
         mode = next((_MODES[word] for word in words if word in _MODES), "long")
         try:
-            code = guestcode.compiled(cell, lang, guestrun.Place().base, frame)
+            code = _compiled(cell, lang, frame)
         except GuestBuildError as error:
             print(error, file=sys.stderr)
             return
@@ -96,6 +97,21 @@ def _frame(exercise: str | None) -> guestcode.Frame:
         return exercises.find(exercise or "").frame
     except MklabError:
         return guestcode.Frame()
+
+
+def _compiled(cell: str, lang: str, frame: guestcode.Frame) -> guestcode.Code:
+    """``cell`` by itself; or, where it needs something of what it is built with, with that.
+
+    Raises:
+        GuestBuildError: neither can be built.
+    """
+    headers = tuple((name, text) for name, text in frame.sources if name.endswith(".h"))
+    try:
+        return guestcode.compiled(cell, lang, guestrun.Place().base, replace(frame, sources=headers))
+    except GuestBuildError:
+        if headers == frame.sources:
+            raise
+        return guestcode.compiled(cell, lang, guestrun.Place().base, frame)
 
 
 def _run(code: guestcode.Code, cell: str, mode: str) -> str:
