@@ -104,7 +104,8 @@ def test_links_that_lead_somewhere(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text('# A `title`, with: signs\n## Twice\n## Twice\n- <a id="here"></a>word\n```\n# no heading\n```\n')
     assert links.anchors(page) == {"a-title-with-signs", "twice", "twice-1", "here"}
-    good = "[1](page.md#twice-1) [2](page.md#here) [3](page.md) [4](https://example.com) ![five](page.md)"
+    good = "`[0](nowhere.md)` [`0`](page.md) [1](page.md#twice-1)"
+    good += " [2](page.md#here) [3](page.md) [4](https://example.com) ![five](page.md)"
     assert links.check([Text("here", good, tmp_path)]) == []
 
 
