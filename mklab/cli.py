@@ -14,6 +14,7 @@ from mklab.cli_defect import defect
 from mklab.cli_demo import demo
 from mklab.cli_exercises import exercises
 from mklab.cli_explore import explore
+from mklab.cli_grade import grade
 from mklab.cli_inspect import inspect
 
 __all__ = ["main"]
@@ -64,4 +65,5 @@ main.add_command(defect)
 main.add_command(demo)
 main.add_command(exercises)
 main.add_command(explore)
+main.add_command(grade)
 main.add_command(inspect)

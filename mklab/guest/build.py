@@ -29,6 +29,8 @@ _COMPILE = (
     # A kernel uses no x87 or SSE register (zig goes by -mcpu alone), and interrupts run on the stack they interrupt.
     *("-mcpu=x86_64-mmx-sse-sse2-x87+soft_float", "-mno-red-zone"),
     *("-Wall", "-Wextra", "-Werror"),
+    # A compiler that dies would preprocess everything once more, to report it.
+    "-fno-crash-diagnostics",
 )
 _LINK = ("ld.lld", "--build-id=none")
 _MOVABLE = ("-pie", "--no-dynamic-linker", "--hash-style=gnu")
@@ -61,34 +63,38 @@ _COPIED = ("trampoline_64_bsp", "relocate_kernel_64", "rings")
 """Images whose bytes are copied to where they run; they need no loader."""
 
 
-_LIMITED = """
-import resource, runpy
-resource.setrlimit(resource.RLIMIT_CPU, (3, 4))
-resource.setrlimit(resource.RLIMIT_FSIZE, (32 << 20, 32 << 20))
-resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-runpy.run_module("ziglang", run_name="__main__")
-"""
-"""A line such as ``.rept 1000000000`` must not keep a compiler busy for minutes, nor fill a disk."""
+_LIMITS = ("due to signal", "File too large", "OutOfMemory", "out of memory", "bad_alloc", "unable to spawn")
+"""What it says where it has met a limit."""
+_STOPPED = "building it was stopped: it takes too long, or gives too much code"
+_PATIENCE = 60.0
+"""Seconds of a clock. A compiler that is confined has a limit of its own, of the processor's time."""
 
 
-def _zig(*arguments: str, cwd: Path) -> None:
-    start = ("-c", _LIMITED) if sys.platform == "linux" else ("-m", "ziglang")
+def _zig(compiler: str, *arguments: str, cwd: Path) -> None:
+    command = [sys.executable, "-m", compiler, *arguments]
     try:
-        done = subprocess.run(
-            [sys.executable, *start, *arguments], cwd=cwd, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, errors="replace", timeout=_PATIENCE)
     except OSError as error:
-        raise GuestBuildError(f"cannot run {sys.executable}: {error}") from None
+        raise GuestBuildError(f"cannot run {command[0]}: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise GuestBuildError(_STOPPED) from None
     told = done.stderr.strip()
-    if done.returncode and (not told or "due to signal" in told or "File too large" in told):
-        raise GuestBuildError("building it was stopped: it takes too long, or gives too much code")
+    if done.returncode and (not told or any(words in told for words in _LIMITS)):
+        raise GuestBuildError(_STOPPED)
     if "No module named ziglang" in done.stderr:
         raise GuestBuildError("guest code is built by the package ziglang, which is missing; run: make setup")
     if done.returncode:
         raise GuestBuildError(told)
 
 
-def build(sources: dict[str, str], linker_script: str, *, movable: bool = True, debug: bool = False) -> bytes:
+def build(
+    sources: dict[str, str],
+    linker_script: str,
+    *,
+    movable: bool = True,
+    debug: bool = False,
+    compiler: str = "ziglang",
+) -> bytes:
     """Assemble, compile and link.
 
     Args:
@@ -96,6 +102,7 @@ def build(sources: dict[str, str], linker_script: str, *, movable: bool = True, 
         linker_script: the text of the linker script.
         movable: an ET_DYN image, which a loader may place anywhere; otherwise ET_EXEC.
         debug: with what tells the source lines (DWARF); the code is the same.
+        compiler: the module that runs it, as ``python -m`` does: another one for code that is not trusted.
 
     Returns:
         The ELF64 image.
@@ -114,8 +121,10 @@ def build(sources: dict[str, str], linker_script: str, *, movable: bool = True, 
             if file.endswith(".h"):
                 continue
             objects.append(f"{Path(file).stem}-{len(objects)}.o")
-            _zig(*_COMPILE, "-gdwarf-4" if debug else "-g0", "-o", objects[-1], file, cwd=folder)
-        _zig(*_LINK, *(_MOVABLE if movable else ()), "-T", "image.ld", "-o", "image.elf", *objects, cwd=folder)
+            _zig(compiler, *_COMPILE, "-gdwarf-4" if debug else "-g0", "-o", objects[-1], file, cwd=folder)
+        _zig(
+            compiler, *_LINK, *(_MOVABLE if movable else ()), "-T", "image.ld", "-o", "image.elf", *objects, cwd=folder
+        )
         image = folder / "image.elf"
         if image.stat().st_size > _LARGEST:
             size = image.stat().st_size

@@ -21,6 +21,8 @@ from mklab.lab.source import LabSourceError
 __all__ = ["build", "solution_notebook", "student_notebook", "to_text"]
 
 _CELL_SECONDS = 60
+_STARTUP_SECONDS = 300
+"""A busy computer takes its time to start a kernel."""
 # A live widget is known by a random number and is gone with its kernel. What stays is its picture and its text.
 _LIVE = "application/vnd.jupyter.widget-view+json"
 
@@ -81,6 +83,7 @@ def solution_notebook(script: Path) -> NotebookNode:
     client = NotebookClient(
         notebook,
         timeout=_CELL_SECONDS,
+        startup_timeout=_STARTUP_SECONDS,
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,

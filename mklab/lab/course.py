@@ -104,8 +104,10 @@ class Lab:
         else:
             verdict = check(exercise, text, self.progress.seed).verdict
             self.progress.note(exercise, verdict.outcome)
-        if os.environ.get(_NBGRADER) and not verdict.passed:
-            raise AssertionError(repr(verdict))
+        if os.environ.get(_NBGRADER):
+            if not verdict.passed:
+                raise AssertionError(repr(verdict))
+            return _Shown.from_dict(verdict.to_dict())
         return verdict
 
     def hint(self, exercise: str, level: int | None = None) -> Hint:
@@ -143,6 +145,15 @@ class Lab:
             for done in [self.progress.of(one.id)]
         )
         return Report(rows, self.progress.path.name)
+
+
+class _Shown(Verdict):
+    """A verdict that a cell displays and does not give as its result: nbgrader takes a result for partial credit."""
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display({"text/plain": repr(self), "text/html": self._repr_html_()}, raw=True)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

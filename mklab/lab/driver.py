@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 
-from mklab.errors import MklabError, require
+from mklab.errors import require
 from mklab.lab.scenario import Scenario
 from mklab.lab.session import timeline
 from mklab.machine.machine import Machine, Stop
@@ -12,7 +12,6 @@ from mklab.machine.schedule import RoundRobin, Schedule, Seeded
 from mklab.recording import Film
 from mklab.timeline.record import record
 from mklab.timeline.stops import Breakpoint, MemoryWatch, OwnerWatch, StopPoint, ValueWatch, VectorWatch
-from mklab.trace import Slice
 from mklab.widgets.condition import Condition, chain, heads, parse
 from mklab.widgets.player import has, next_look
 
@@ -21,16 +20,14 @@ __all__ = ["BUDGET", "MachineDriver", "schedule_from", "schedule_in_words"]
 BUDGET = 5_000_000
 """Instructions of one run at most, unless it is told otherwise."""
 _CHUNK = 0.05
-_LONGEST = 20_000
-"""Instructions of a slice that are looked at one by one at most."""
 
 
 class MachineDriver:
     """Steers a machine, or a scenario on one.
 
     What was recorded is stepped through on the film, and the machine taken along; only beyond the film's end something
-    runs. A run with places to stop, and a step by an instruction where the film is not that fine, run the machine again
-    from an earlier moment: the same will happen, since nothing was changed.
+    runs. A step by an instruction puts a look into the film where it is not that fine. A run with places to stop runs
+    the machine again from an earlier moment: the same will happen, since nothing was changed.
 
     Args:
         source: a machine whose trace begins at power-on, or a scenario.
@@ -134,64 +131,38 @@ class MachineDriver:
     # Instructions
 
     def _instruction(self) -> str | None:
-        film = self.film
-        at, why = film.looks[self.look].time, None
-        later = film.look_at_time(at) + 1
-        if later == len(film.looks):
+        at, why = self.film.looks[self.look].time, None
+        if self.film.looks[-1].time == at:
             self._go_to_end()
-            why = self._one_by_one(at + 1)
-        elif film.looks[later].time > at + 1:
-            why = self._look_closely(self.look, at + 1)
-        later = film.look_at_time(at) + 1
-        if later < len(film.looks):
-            self.seek(film.look_at_time(film.looks[later].time))
-            return None
-        self._go_to_end()
-        return why
-
-    def _instruction_back(self) -> str | None:
-        film = self.film
-        at = film.looks[self.look].time
-        earlier = film.look_at_time(at - 1) if at else -1
-        if earlier < 0:
-            return "the film begins here"
-        if film.looks[earlier].time < at - 1:
-            self._look_closely(earlier, at - 1)
-        self.seek(film.look_at_time(at - 1))
+            # What takes no time can come first: steps of kernel functions, acts of a scenario.
+            while self.film.looks[-1].time == at and not why:
+                why = self._run_on(lambda: True)
+            if self.film.looks[-1].time == at:
+                self.look = len(self.film.looks) - 1
+                return why
+        self._go_to_time(at + 1, self.film.look_at_time(at) + 1)
         return None
 
-    def _look_closely(self, look: int, until: int) -> str | None:
-        """Run the slices from ``look`` to a time again, and look at each of their instructions."""
+    def _instruction_back(self) -> str | None:
+        at = self.film.looks[self.look].time
+        earlier = self.film.look_at_time(at - 1) if at else -1
+        if earlier < 0:
+            return "the film begins here"
+        self._go_to_time(at - 1, earlier)
+        return None
+
+    def _go_to_time(self, at: int, nearest: int) -> None:
+        """Go to that time; a look is put in where none was taken. Where no CPU ran then: to the time of ``nearest``."""
         film = self.film
-        while look and not self._is_boundary(look):
-            look -= 1
-        later = film.events[film.looks[look].event + 1 :]
-        length = next((one.executed for one in later if isinstance(one, Slice) and one.executed), 0)
-        if length > _LONGEST:
-            raise MklabError(
-                f"a slice of {length:,} instructions is too long to be looked at one by one: choose a schedule with at "
-                f"most {_LONGEST:,}"
-            )
-        self.seek(look)
-        self._return_to(look)
-        return self._one_by_one(until)
-
-    def _one_by_one(self, until: int) -> str | None:
-        """Run on, slice by slice, until that time, and look at each instruction."""
-        self._recorder.every = "instruction"
-        try:
-            why = None
-            # What takes no time can come first: steps of kernel functions, acts of a scenario.
-            while self.film.looks[-1].time < until and not why:
-                why = self._run_on(lambda: True)
-            return why
-        finally:
-            self._recorder.every = "event"
-
-    def _is_boundary(self, look: int) -> bool:
-        """Whether the machine stood between two slices then."""
-        one = self.film.looks[look]
-        return one.cause in ("start", "input", "time") or isinstance(self.film.events[one.event], Slice)
+        if film.looks[film.look_at_time(at)].time != at:
+            self._elsewhere = True
+            self._timeline.seek_time(at)
+            if self.machine.time == at:
+                number = self._recorder.look_between(self._timeline.position - 1).number
+                self._origin += number <= self._origin
+            else:
+                at = film.looks[nearest].time
+        self.seek(film.look_at_time(at))
 
     def _return_to(self, look: int) -> None:
         """The machine stands at ``look``, between two slices, and goes on from there: what came later is forgotten."""
@@ -242,6 +213,10 @@ class MachineDriver:
                 return self._act(self._source, enough)
             done = iter([False])
             return self._told(self._slices(lambda: next(done, True) and enough()))
+        except BaseException:
+            # An error, or Ctrl-C: the pictures show where that has left the machine.
+            self.look = len(self.film.looks) - 1
+            raise
         finally:
             self._timeline.stops = []
 

@@ -6,12 +6,13 @@ rest: the check, the hints, and the wrong answers that we know, each with the me
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mklab.errors import MklabError
 from mklab.lab import source
 from mklab.lab.checking.answer import Answer, AnswerError
+from mklab.lab.guestcode import Frame
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.schedule import RoundRobin
 from mklab.trace import Trace
@@ -78,6 +79,7 @@ class Exercise:
         given: the student's numbers, in words, by the seed; None where everybody has the same.
         solve: the solution's source by the seed, where the seed changes it.
         question: what the notebook shows above the answer: options, or lines with letters; None: nothing but its text.
+        frame: of assembly or C, what stands around the cell when it is built.
     """
 
     id: str
@@ -91,6 +93,7 @@ class Exercise:
     given: Callable[[int], str] | None = None
     solve: Callable[[int], str] | None = None
     question: object = None
+    frame: Frame = field(default_factory=Frame)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -110,13 +113,17 @@ class Exercise:
         """The cell's text with our answer, for the numbers of ``seed``."""
         return self.solve(seed) if self.solve is not None else source.solution(source.answer_cell(self.id)[0])
 
+    def is_stub(self, cell: str) -> bool:
+        """Whether the text of a cell is what students get, but for space."""
+        return _same(source.body(cell), self.stub)
+
     def examine(self, cell: str, seed: int = 0) -> Verdict:
         """Check the text of a cell; whatever it does, a verdict comes back.
 
         It is for the examiner's process: a notebook calls :func:`mklab.lab.checking.check.check`.
         """
         body = source.body(cell)
-        if _same(body, self.stub):
+        if self.is_stub(cell):
             verdict = Verdict(
                 Outcome.NOT_ATTEMPTED,
                 "The cell is as it was given to you.",

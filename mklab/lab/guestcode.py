@@ -9,15 +9,19 @@ from elftools.elf.sections import SymbolTableSection
 
 from mklab.errors import GuestBuildError
 from mklab.guest import build
+from mklab.lab.checking import compiler
 
-__all__ = ["Code", "compiled"]
+__all__ = ["Code", "Frame", "compiled"]
 
 _FILES = {"asm": "cell.S", "c": "cell.c"}
-_OUTSIDE = re.compile(
-    r'\.?incbin\b|\.include\b|(?:#|%:|\?\?=)\s*include(?:_next)?\b(?!\s*"abi\.h")|(?:#|%:|\?\?=)\s*(?:import|embed)\b'
+_OUTSIDE = (
+    r'\.?incbin\b|\.include\b|(?:#|%:|\?\?=)\s*include(?:_next)?\b(?!\s*"(?:HEADERS)")'
+    r"|(?:#|%:|\?\?=)\s*(?:import|embed)\b"
 )
 """What takes in another file: wherever it stands, after a label, in inline assembly, or as a macro's argument."""
 _TOLD = re.compile(r"^cell\.[Sc]:(\d+):\d+: (?:fatal )?(error|warning): (.*)$", re.MULTILINE)
+_NARROW = re.compile(r"relocation R_X86_64_(?:8|16)\w* out of range: (\d+) is not in [^;]*; references '?([\w.]+)")
+"""The linker's words where an address has more bits than an operand."""
 _SCRIPT = """
 SECTIONS {{
   . = {base:#x};
@@ -25,6 +29,20 @@ SECTIONS {{
   /DISCARD/ : {{ *(.note.*) *(.comment) *(.eh_frame*) }}
 }}
 """
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around a cell that is a part of something larger.
+
+    Attributes:
+        before, after: the text above and below it, in the same file.
+        sources: further sources that are built with it, each a file name (``frame.S``) and its text.
+    """
+
+    before: str = ""
+    after: str = ""
+    sources: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,7 @@ class Code:
         return self.lines.get(max((one for one in self.lines if one <= address), default=-1)) or None
 
 
-def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
+def compiled(text: str, lang: str, base: int = 0, frame: Frame = Frame()) -> Code:  # plain data
     """Build a cell.
 
     Args:
@@ -63,7 +81,7 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
             ``#include "abi.h"`` gives the offsets and numbers that the kernels of this machine share.
         lang: ``asm`` or ``c``.
         base: the address it will lie at.
-        more: further sources by file name, with ``_`` for the dot: ``main_c``.
+        frame: what stands around it.
 
     Raises:
         GuestBuildError: what is wrong, with its line in the cell.
@@ -71,15 +89,19 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
     """
     if lang not in _FILES:
         raise ValueError(f"lang must be one of {list(_FILES)}, not {lang!r}")
+    others = dict(frame.sources)
+    headers = ["abi.h", *(file for file in others if file.endswith(".h"))]
     # Lines that end in a backslash are one to the compiler.
-    if outside := _OUTSIDE.search(text.replace("\\\n", "")):
+    if outside := re.search(_OUTSIDE.replace("HEADERS", "|".join(map(re.escape, headers))), text.replace("\\\n", "")):
         line = text.count("\n", 0, outside.start()) + 1
-        raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but abi.h")
+        raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but {', '.join(headers)}")
     name = _FILES[lang]
     source = text if text.endswith("\n") else f"{text}\n"
-    others = {key[::-1].replace("_", ".", 1)[::-1]: value for key, value in more.items()}
+    if frame.before or frame.after:
+        source = f'{frame.before}\n#line 1 "{name}"\n{source}#line 1 "frame"\n{frame.after}\n'
     try:
-        image = build.build({name: source, **others}, _SCRIPT.format(base=base), movable=False, debug=True)
+        script = _SCRIPT.format(base=base)
+        image = build.build({name: source, **others}, script, movable=False, debug=True, compiler=compiler.__name__)
     except GuestBuildError as error:
         raise GuestBuildError(_at_lines(str(error), text)) from None
     return _code(image, base, name)
@@ -87,6 +109,11 @@ def compiled(text: str, lang: str, base: int = 0, **more: str) -> Code:
 
 def _at_lines(message: str, text: str) -> str:
     """The compiler's words, each with its line of the cell."""
+    if "invalid .org offset" in message:
+        return "it gives more code than there is room for: what comes behind it has a fixed place"
+    if narrow := _NARROW.search(message):
+        name = "an address" if narrow[2] == "section" else narrow[2]
+        return f"{name} does not fit into the instruction: it is {int(narrow[1]):#x}"
     lines = text.splitlines()
     found = []
     for number, _, words in _TOLD.findall(message):
@@ -103,7 +130,9 @@ def _code(image: bytes, base: int, file: str) -> Code:
     symbols: dict[str, int] = {}
     if isinstance(table, SymbolTableSection):
         symbols = {
-            one.name: one["st_value"] for one in table.iter_symbols() if one.name and one["st_shndx"] != "SHN_ABS"
+            one.name: one["st_value"]
+            for one in table.iter_symbols()
+            if one.name and one["st_shndx"] not in ("SHN_ABS", "SHN_UNDEF")
         }
     lines = {at: line if found == file else 0 for at, (found, line) in sorted(build.source_lines(image).items())}
     return Code(base, data, symbols, lines)

@@ -47,6 +47,7 @@ class Place:
         stack: SP at the beginning, below which the return address lies; SS is flat, in real mode 0.
         cpus, ram: of the machine.
         cpu: the CPU that enters it; None: ``prepare`` decides who does.
+        watch: the CPU whose run is judged where ``cpu`` is None.
         budget: instructions it may take, all CPUs together.
         ends: how it must end: ``return`` (RET), ``halt`` (any HLT), or ``any``.
         keep: memory that must not change, by its name in words.
@@ -62,6 +63,7 @@ class Place:
     cpus: int = 1
     ram: int = 4 << 20
     cpu: int | None = 0
+    watch: int = 0
     budget: int = 200_000
     ends: str = "return"
     keep: Mapping[str, range] = field(default_factory=dict)
@@ -75,6 +77,11 @@ class Place:
             raise ValueError(f"ends must be 'return', 'halt' or 'any', not {self.ends!r}")
         if self.base % 16 or (self.mode == "real" and self.base > 0xF0000):
             raise ValueError(f"base must be a multiple of 16, in real mode up to 0xF0000, not {self.base!r}")
+
+    @property
+    def watched(self) -> int:
+        """The CPU whose run is judged."""
+        return self.watch if self.cpu is None else self.cpu
 
     def begin(self, code: Code) -> Machine:
         """A machine with ``code`` in place, about to be entered.
@@ -155,8 +162,8 @@ class Ran:
 
     @property
     def cpu(self) -> int:
-        """The CPU that was to run the code."""
-        return self.place.cpu or 0
+        """The CPU whose run is judged."""
+        return self.place.watched
 
     @property
     def registers(self) -> Registers:
@@ -247,7 +254,7 @@ def run(code: Code, place: Place) -> Ran:
     """
     machine = place.begin(code)
     kept = {name: machine.memory.read(area.start, len(area)) for name, area in place.keep.items()}
-    before, begin = machine.registers(place.cpu or 0), machine.trace.count
+    before, begin = machine.registers(place.watched), machine.trace.count
     machine.schedule = LimitedRoundRobin(place.budget, machine.trace)
     try:
         stop: Stop | None = machine.run(place.budget)

@@ -1,6 +1,6 @@
 """What `mklab explore` looks through: races of RFC v1 on its minikernel, and rings, right and wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mklab.guest import trampoline
 from mklab.guest.abi import MULTIKERNEL_VECTOR
@@ -11,13 +11,13 @@ from mklab.lab.rings import ring_machine, ring_messages, ring_sync
 from mklab.machine.machine import Machine
 from mklab.timeline.explore import Always, AtTheEnd, Experiment, NoDataRace, NoDeadlock, NoLostMessage
 
-__all__ = ["EXPERIMENTS"]
+__all__ = ["EXPERIMENTS", "SENT", "messages_taken", "two_messages"]
 
-_SENT = ((7, 0), (8, 2))
+SENT = ((7, 0), (8, 2))
 """Type and sender of the two messages that kernel 1 is sent."""
 
 
-def _taken(kernel: str) -> Callable[[Machine], list[tuple[int, int]]]:
+def messages_taken(kernel: str) -> Callable[[Machine], list[tuple[int, int]]]:
     """Reads what a recording handler of ``kernel`` was handed: type and sender of each message."""
 
     def taken(machine: Machine) -> list[tuple[int, int]]:
@@ -26,20 +26,24 @@ def _taken(kernel: str) -> Callable[[Machine], list[tuple[int, int]]]:
     return taken
 
 
-def _two_messages() -> Machine:
-    """CPUs 0 and 2 of the host each begin to send a message of one byte to kernel 1, which runs on CPU 1."""
-    host = booted(3)
+def two_messages(sent: Sequence[tuple[int, int]] = SENT) -> Machine:
+    """Two CPUs of the host each begin to send a message of one byte to kernel 1, which runs on CPU 1.
+
+    Args:
+        sent: type and sender of each.
+    """
+    host = booted(1 + max(cpu for _, cpu in sent))
     spawn(host, 1, 1)
     host.kernel("kernel 1").multikernel_register_handler(1)
     host.settle()
-    for type_, cpu in _SENT:
+    for type_, cpu in sent:
         host.submit_message(1, b"A", type_, via=cpu)
     return host.machine
 
 
 def mailbox() -> Experiment:
     """Defect 26: two host CPUs send kernel 1 a message each, and one may be overwritten before it is read."""
-    return Experiment(_two_messages(), [NoLostMessage(lambda _: _SENT, _taken("kernel 1"))])
+    return Experiment(two_messages(), [NoLostMessage(lambda _: SENT, messages_taken("kernel 1"))])
 
 
 def three_senders() -> Experiment:
@@ -53,12 +57,12 @@ def three_senders() -> Experiment:
 
 def torn_message() -> Experiment:
     """Defect 26: two host CPUs send kernel 1 a message each, and it may take one that is made of both."""
-    return Experiment(_two_messages(), [AtTheEnd(_whole)])
+    return Experiment(two_messages(), [AtTheEnd(_whole)])
 
 
 def _whole(machine: Machine) -> str | None:
-    for type_, sender in _taken("kernel 1")(machine):
-        if type_ and sender in (0, 2) and (type_, sender) not in _SENT:
+    for type_, sender in messages_taken("kernel 1")(machine):
+        if type_ and sender in (0, 2) and (type_, sender) not in SENT:
             return f"kernel 1 takes a message of type {type_} from CPU {sender}; nobody has sent such a one"
     return None
 
@@ -121,7 +125,7 @@ def zeroed_area() -> Experiment:
     host.multikernel_kexec(2)
     host.run_until(lambda one: "Using specified" in one.console("kernel 2"), "kernel 2 does not begin")
     host.kernel("kernel 1").submit_by_hand(MULTIKERNEL_VECTOR, 3, slot=3, sender=1, type=77, size=1, data=b"A")
-    return Experiment(host.machine, [NoLostMessage(lambda _: [(77, 1)], _taken("host"))])
+    return Experiment(host.machine, [NoLostMessage(lambda _: [(77, 1)], messages_taken("host"))])
 
 
 def _ring(senders: list[str], receiver: str, messages: int) -> Experiment:

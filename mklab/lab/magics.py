@@ -9,8 +9,8 @@ from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
-from mklab.errors import GuestBuildError
-from mklab.lab import course, guestcode, guestrun
+from mklab.errors import GuestBuildError, MklabError
+from mklab.lab import course, exercises, guestcode, guestrun
 from mklab.lab.forms.guest import told
 from mklab.lab.mk import Commands, MkError
 from mklab.lab.verdict import Verdict
@@ -72,13 +72,15 @@ class AnswerMagics(Magics):
             return
         if exercise is not None:
             self._keep(exercise, cell)
+        frame = _frame(exercise)
         mode = next((_MODES[word] for word in words if word in _MODES), "long")
         try:
-            code = guestcode.compiled(cell, lang, guestrun.Place().base)
+            code = guestcode.compiled(cell, lang, guestrun.Place().base, frame)
         except GuestBuildError as error:
             print(error, file=sys.stderr)
             return
-        built = f"{code.size} bytes of machine code."
+        whole = " in all" if frame != guestcode.Frame() else ""
+        built = f"{code.size:,} bytes of machine code{whole}."
         if "--run" in words:
             print(f"{built}\n{_run(code, cell, mode)}")
         else:
@@ -86,6 +88,14 @@ class AnswerMagics(Magics):
 
     def _keep(self, line: str, cell: str) -> None:
         course.ANSWERS[line.strip()] = cell
+
+
+def _frame(exercise: str | None) -> guestcode.Frame:
+    """What stands around the answer to an exercise; nothing where there is no such exercise."""
+    try:
+        return exercises.find(exercise or "").frame
+    except MklabError:
+        return guestcode.Frame()
 
 
 def _run(code: guestcode.Code, cell: str, mode: str) -> str:

@@ -1,18 +1,16 @@
 """What ``%mk`` does in a notebook: a machine is stepped, taken back and looked at, and the answer is text."""
 
-import math
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mklab.errors import MklabError
 from mklab.kernel.host import Host
+from mklab.lab import looking
 from mklab.lab.scenario import Scenario
 from mklab.lab.session import timeline
 from mklab.machine.machine import Machine
-from mklab.machine.registers import GPRS, RFLAGS
-from mklab.paging import walk
-from mklab.timeline.disassembly import code_bits, disassembled
+from mklab.machine.registers import GPRS
 from mklab.timeline.travel import UNITS
 
 __all__ = ["COMMANDS", "Commands", "MkError", "machine_of"]
@@ -33,8 +31,6 @@ COMMANDS = {
     "help": "help [COMMAND]: this list",
 }
 _MOST_BYTES, _MOST_LINES = 4096, 200
-_LONGEST = 16
-"""Bytes of an instruction, and one to spare."""
 
 
 class MkError(MklabError):
@@ -240,7 +236,7 @@ class Commands:
         cpu = machine.cpus[machine.current]
         place = f"t={machine.time:,}, {machine.trace.count:,} events. CPU {cpu.index} ({cpu.owner or 'nobody'},"
         place += f" {cpu.mode}, {cpu.state})"
-        lines = self._lines(machine.registers(cpu.index).linear_rip, 1)
+        lines = looking.code(machine, machine.registers(cpu.index).linear_rip, 1)
         return f"{place}\n{lines[0]}" if lines else place
 
     # Looking
@@ -252,18 +248,7 @@ class Commands:
         return _number(words[0], "CPU", most=most) if words else self._machine.current
 
     def _regs(self, words: list[str]) -> str:
-        number = self._cpu(words)
-        cpu, r = self._machine.cpus[number], self._machine.registers(number)
-        rows = [f"CPU {number}: {cpu.owner or 'nobody'}, {cpu.mode}, {cpu.state}; APIC id {cpu.apic_id}"]
-        general = [f"{name:>3} {getattr(r, name):016x}" for name in GPRS]
-        rows += ["  ".join(general[first : first + 4]) for first in range(0, 16, 4)]
-        flags = [name for name, bit in _FLAGS.items() if r.rflags & bit]
-        rows.append(f"rip {r.rip:016x}  rflags {r.rflags:08x} ({' '.join(flags) or 'none set'})")
-        rows.append(f"cr0 {r.cr0:08x}  cr2 {r.cr2:x}  cr3 {r.cr3:x}  cr4 {r.cr4:x}  efer {r.efer:x}")
-        for name in ("cs", "ss", "ds", "es", "gdtr", "idtr"):
-            one = getattr(r, name)
-            rows.append(f"{name:<4} {one.selector:04x}  base {one.base:x}  limit {one.limit:x}")
-        return "\n".join(rows)
+        return looking.registers(self._machine, self._cpu(words))
 
     def _mem(self, words: list[str]) -> str:
         if not 1 <= len(words) <= 2:
@@ -272,12 +257,7 @@ class Commands:
         size = _number(words[1], "BYTES", least=1, most=_MOST_BYTES) if len(words) > 1 else 64
         if not self._machine.memory.contains(address, size):
             raise MkError(f"there is no RAM at {address:#x} to {address + size - 1:#x}")
-        data, rows = self._machine.memory.read(address, size), []
-        for offset in range(0, size, 16):
-            row = data[offset : offset + 16]
-            text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
-            rows.append(f"{address + offset:#010x}  {row.hex(' '):<47}  {text}")
-        return "\n".join(rows)
+        return looking.memory(self._machine, address, size)
 
     def _dis(self, words: list[str]) -> str:
         if len(words) > 2:
@@ -285,47 +265,15 @@ class Commands:
         machine = self._machine
         address = self._address(words[0]) if words else machine.registers(machine.current).linear_rip
         count = _number(words[1], "N", least=1, most=_MOST_LINES) if len(words) > 1 else 8
-        lines = self._lines(address, count)
+        lines = looking.code(machine, address, count)
         if not lines:
             raise MkError(
                 f"CPU {machine.current} sees no code at {address:#x}: no memory is mapped there, or no instruction"
             )
         return "\n".join(lines)
 
-    def _lines(self, address: int, count: int) -> list[str]:
-        machine = self._machine
-        registers = machine.registers(machine.current)
-        code = b""
-        for page in range(math.ceil(count * _LONGEST / 4096) + 1):
-            start = address if not page else (address & -4096) + page * 4096
-            paddr = walk(machine.memory, registers, start).paddr
-            size = 4096 - start % 4096
-            if paddr is None or not machine.memory.contains(paddr, size):
-                break
-            code += machine.memory.read(paddr, size)
-        found = disassembled(address, code[: count * _LONGEST], code_bits(registers), count)
-        names = {paddr: name for name, paddr in self._symbols().items()}
-        lines = []
-        for one in found:
-            if one.linear in names:
-                lines.append(f"{names[one.linear]}:")
-            lines.append(f"{one.linear:#10x}  {one.code:<20}  {one.text}")
-        return lines
-
     def _apic(self, words: list[str]) -> str:
-        number = self._cpu(words)
-        apic = self._machine.apics[number]
-        state = "enabled" if apic.enabled else "software-disabled: it takes INIT, SIPI and NMI only"
-        rows = [f"CPU {number}: APIC id {apic.apic_id}, {apic.mode}, {state}"]
-        rows.append(
-            f"SVR {apic.svr:#x}  TPR {apic.tpr:#x}  PPR {apic.ppr:#x}  ICR {apic.icr_high:08x}:{apic.icr_low:08x}"
-        )
-        rows.append(f"IRR {_vectors(apic.irr)}")
-        rows.append(f"ISR {_vectors(apic.isr)}")
-        waits = f"vector {apic.pending:#x} would be delivered" if apic.pending is not None else "nothing to deliver"
-        due = self._machine.interrupt_due(number)
-        rows.append(f"{waits}; the CPU {'takes it next' if due else 'takes no interrupt now'}")
-        return "\n".join(rows)
+        return looking.apic(self._machine, self._cpu(words))
 
     def _kimages(self, words: list[str]) -> str:
         _no_more(words, "kimages")
@@ -336,12 +284,7 @@ class Commands:
                     "no host runs on this machine, so it has no kexec_image_list: host = Host(machine); host.boot()"
                 )
             source = Host(source)
-        host = source if isinstance(source, Host) else source.host
-        rows = [f"kexec_image_list at {host.kimages.head:#x}"]
-        for image in host.kimages:
-            kind, entry, segments = (image.get(name) for name in ("type", "start", "nr_segments"))
-            rows.append(f"  kimage at {image.paddr:#x}: type {kind}, entry {entry:#x}, {segments} segments")
-        return "\n".join([*rows, "/proc/multikernel:", host.proc_multikernel().rstrip("\n")])
+        return looking.kimages(source if isinstance(source, Host) else source.host)
 
     def _help(self, words: list[str]) -> str:
         if words and words[0] not in COMMANDS:
@@ -350,17 +293,11 @@ class Commands:
 
     # Addresses
 
-    def _symbols(self) -> dict[str, int]:
-        """Symbols of the kernels in memory; a name that two have is the first one's."""
+    def _symbols(self) -> Mapping[str, int]:
         try:
-            images = self._machine.images.values()
+            return looking.symbols(self._machine)
         except MkError:
             return {}
-        found: dict[str, int] = {}
-        for image in images:
-            for name, paddr in image.symbols.items():
-                found.setdefault(name, paddr)
-        return found
 
     def _address(self, word: str) -> int:
         registers = self._machine.registers(self._machine.current)
@@ -370,9 +307,6 @@ class Commands:
             return int(getattr(registers, word))
         symbols = self._symbols()
         return symbols[word] if word in symbols else _number(word, "ADDRESS", also=" a register or a symbol,")
-
-
-_FLAGS = {"TF": RFLAGS.TF, "IF": RFLAGS.IF, "DF": RFLAGS.DF, "NT": RFLAGS.NT, "ZF": 1 << 6, "CF": 1, "SF": 1 << 7}
 
 
 def _number(word: str, name: str, least: int = 0, most: int = (1 << 64) - 1, also: str = "") -> int:
@@ -395,7 +329,3 @@ def _shown(unit: str | None) -> str:
     if unit == "slice":
         raise MkError("a scenario goes by instruction or event")
     return unit or "event"
-
-
-def _vectors(bits: int) -> str:
-    return " ".join(f"{vector:#x}" for vector in range(256) if bits >> vector & 1) or "empty"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,12 +10,22 @@ from pathlib import Path
 from mklab.errors import MklabError
 from mklab.lab.verdict import Outcome
 
-__all__ = ["FILE", "PLACE", "Done", "Progress"]
+__all__ = ["FILE", "PLACE", "Done", "Progress", "seed_of"]
 
 FILE = "mklab-progress.json"
 _FORMAT = "mklab-progress-1"
 PLACE = "MKLAB_PROGRESS"
 """Environment variable: a file to keep it in instead, so that building the notebooks leaves none behind."""
+
+
+def seed_of(student: str) -> int:
+    """The seed of a student's numbers, by the name; 0 without one.
+
+    Upper and lower case, and how a system writes its accents, make no difference: a name is typed into a notebook, and
+    comes to the grader as that of a file.
+    """
+    name = unicodedata.normalize("NFC", student.strip().casefold())
+    return zlib.crc32(name.encode("utf-8", "replace")) if name else 0
 
 
 @dataclass
@@ -54,7 +65,7 @@ class Progress:
     @property
     def seed(self) -> int:
         """Of the student's numbers; 0 without a name."""
-        return zlib.crc32(self.student.encode()) if self.student else 0
+        return seed_of(self.student)
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Progress":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mklab.errors import MklabError, require
 from mklab.guest.abi import MK_PING, MULTIKERNEL_VECTOR, NR_CPUS
@@ -73,6 +73,23 @@ class Act:
     done: Callable[[], bool] | None = None
 
 
+class _Progress(NamedTuple):
+    """How far the acts are, from a moment on.
+
+    Attributes:
+        events, time: the moment: how many events had happened, and virtual time.
+        begun: how many acts have begun.
+        under_way: whether the last of them is under way.
+        refused: why its call was refused: then no act goes on from here.
+    """
+
+    events: int
+    time: int
+    begun: int
+    under_way: bool
+    refused: str
+
+
 class Scenario:
     """A host on every CPU; CPUs are taken offline, minikernels loaded and started on them, and messages exchanged.
 
@@ -111,8 +128,8 @@ class Scenario:
         self._next = 0
         self._current: Act | None = None
         self._unjudged = False
-        # When acts began and ended: events and time, then how many have begun, and whether one is under way.
-        self._progress: list[tuple[int, int, int, bool]] = []
+        self._refused = ""
+        self._progress: list[_Progress] = []
         self.host.boot()
         self.booted = self.machine.trace.count
         self._note_progress()
@@ -200,7 +217,9 @@ class Scenario:
     def _returned(self) -> bool:
         call = self._call
         if call is not None and call.errno:
-            raise MklabError(f"{call.function}: {call.reason}")
+            self._refused = f"{call.function}: {call.reason}"
+            self._note_progress()
+            raise MklabError(self._refused)
         return call is None or call.done
 
     @property
@@ -242,6 +261,8 @@ class Scenario:
         Raises:
             MklabError: the act cannot come to its end.
         """
+        if self._refused:
+            raise MklabError(self._refused)
         if self._current is None:
             self._current = self._plan[self._next]
             self._next += 1
@@ -266,12 +287,14 @@ class Scenario:
     def resume(self) -> None:
         """The machine was taken to another moment: the acts go on from there."""
         here = (self.machine.trace.count, self.machine.time)
-        del self._progress[bisect.bisect_right(self._progress, here, key=lambda one: one[:2]) :]
-        _, _, self._next, under_way = self._progress[-1]
-        self._current = self._plan[self._next - 1] if under_way else None
-        self._unjudged = under_way and here > self._progress[-1][:2]
-        # A call that is not under way any more has returned: an act whose call was refused goes no further.
+        del self._progress[bisect.bisect_right(self._progress, here, key=lambda one: (one.events, one.time)) :]
+        last = self._progress[-1]
+        self._next, self._refused = last.begun, last.refused
+        self._current = self._plan[self._next - 1] if last.under_way else None
+        self._unjudged = last.under_way and here > (last.events, last.time)
+        # A call that is not under way any more has returned.
         self._call = self.machine.calls[-1] if self.machine.calls else None
 
     def _note_progress(self) -> None:
-        self._progress.append((self.machine.trace.count, self.machine.time, self._next, self._current is not None))
+        trace, under_way = self.machine.trace, self._current is not None
+        self._progress.append(_Progress(trace.count, self.machine.time, self._next, under_way, self._refused))

@@ -9,11 +9,12 @@ Python that only assigns to names, at the cell's margin, keeps the names: ``choi
 import re
 from functools import cache
 from pathlib import Path
-
-import jupytext
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING
 
 from mklab.errors import MklabError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 __all__ = [
     "BEGIN",
@@ -22,6 +23,7 @@ __all__ = [
     "MAGICS",
     "LabSourceError",
     "answer_cell",
+    "answers",
     "body",
     "magic",
     "read",
@@ -40,6 +42,7 @@ _BLOCK = re.compile(rf"^([ \t]*){BEGIN}\n(.*?)^[ \t]*{END}$", re.MULTILINE | re.
 _ASSIGNED, _NAME = re.compile(r"(?:[a-z_]+\w* = .*\n)+"), re.compile(r"^(\w+) = ", re.MULTILINE)
 _ID = re.compile(r"[a-z0-9-]{1,64}")
 _COMMENT = re.compile(r"^# ?", re.MULTILINE)
+_HEAD, _NAMED = re.compile(r"^# %%(.*)\n", re.MULTILINE), re.compile(r'\b(exercise|lang)="([^"]*)"')
 
 
 class LabSourceError(MklabError):
@@ -58,12 +61,15 @@ def scripts(labs: Path = LABS) -> list[Path]:
     return found
 
 
-def read(script: Path) -> NotebookNode:
+def read(script: Path) -> "NotebookNode":
     """The script as a notebook, solutions and markers in it; ``id`` and ``exercise`` moved to their places.
 
     Raises:
         LabSourceError: a cell has no id, or that of another one, or its markers do not pair.
     """
+    # Takes seconds to import, which those who only check answers would wait for at every check.
+    import jupytext
+
     notebook: NotebookNode = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     seen: set[str] = set()
     for number, cell in enumerate(notebook.cells, 1):
@@ -135,10 +141,16 @@ def answer_cell(exercise: str, labs: Path = LABS) -> tuple[str, str]:
 @cache
 def _answer_cells(labs: Path) -> list[tuple[str, str, str]]:
     """Exercise, text and language of every answer's cell."""
+    return [cell for script in scripts(labs) for cell in answers(script)]
+
+
+def answers(script: Path) -> list[tuple[str, str, str]]:
+    """Exercise, text and language of each answer's cell of a script: what :func:`read` finds, without its library."""
     found = []
-    for script in scripts(labs):
-        for cell in read(script).cells:
-            own = cell.metadata.get("mklab", {})
-            if "exercise" in own:
-                found.append((own["exercise"], cell.source, own["lang"]))
+    _, *pieces = _HEAD.split(script.read_text(encoding="utf-8"))
+    for head, text in zip(pieces[::2], pieces[1::2], strict=True):
+        named = dict(_NAMED.findall(head))
+        if "exercise" in named:
+            lang = named.get("lang", "python")
+            found.append((named["exercise"], (text if lang == "python" else _COMMENT.sub("", text)).strip("\n"), lang))
     return found

@@ -32,7 +32,7 @@ from mklab.trace import (
     Step,
 )
 
-__all__ = ["cpu_table", "describe", "tell", "trace_line"]
+__all__ = ["cpu_table", "describe", "say", "tell", "trace_line"]
 
 
 def describe(scenario: Scenario) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _steps(scenario: Scenario) -> RenderableType:
     for event in scenario.machine.trace:
         # How the host brings up its own CPUs is not the story.
         told = event.seq >= scenario.booted or isinstance(event, Printk | OwnerChange)
-        text = _say(event) if told else ""
+        text = say(event) if told else ""
         if text:
             table.add_row(f"{event.time:,}", "" if event.cpu is None else str(event.cpu), text)
     return table
@@ -133,7 +133,7 @@ def cpu_table(scenario: Scenario) -> RenderableType:
     return table
 
 
-def _say(event: Event) -> str:
+def say(event: Event) -> str:
     """One event in words; empty for those that a reader can do without."""
     match event:
         case Printk():

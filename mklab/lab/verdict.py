@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-__all__ = ["Outcome", "Verdict"]
+__all__ = ["MARKS", "Outcome", "Verdict"]
 
 
 class Outcome(StrEnum):
@@ -17,12 +17,13 @@ class Outcome(StrEnum):
     NOT_CHECKED = "could not be checked"
 
 
-_MARKS = {
+MARKS = {
     Outcome.PASSED: "\u2713",
     Outcome.NOT_YET: "\u25d0",
     Outcome.NOT_ATTEMPTED: "\u25cb",
     Outcome.NOT_CHECKED: "!",
 }
+"""A character for each, beside its words."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         """The same for a notebook; the outcome is in words and by a mark, never in colour alone."""
-        title = f"{_MARKS[self.outcome]} Exercise {html.escape(self.exercise)}: {self.outcome}"
+        title = f"{MARKS[self.outcome]} Exercise {html.escape(self.exercise)}: {self.outcome}"
         rows = "".join(f"<p><b>{name}.</b> {_plain(name, text)}</p>" for name, text in self._parts())
         style = "border-left:4px solid currentColor;padding:2px 12px;max-width:46em"
         return f'<div role="status" style="{style}"><p><b>{title}</b></p>{rows}{self.picture}</div>'

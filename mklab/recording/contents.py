@@ -1,7 +1,7 @@
 """The history of RAM: the bytes that changed at each look, page by page."""
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,6 +63,24 @@ class _Page:
         whole = count // _KEYFRAMES
         todo = self.runs[whole * _KEYFRAMES : count]
         return _stored(self.keyframes[whole], todo) if todo else self.keyframes[whole]
+
+    def make_room(self, look: int) -> None:
+        """Looks from number ``look`` on count one more."""
+        first = bisect.bisect_left(self.runs, look, key=lambda run: run.look)
+        self.runs[first:] = [run._replace(look=run.look + 1) for run in self.runs[first:]]
+        if self.lost is not None and self.lost >= look:
+            self.lost += 1
+
+    def replace(self, look: int, last: int, runs: list[_Run]) -> int:
+        """``runs`` instead of those at ``look`` to ``last``; how many bytes more that are."""
+        first = bisect.bisect_left(self.runs, look, key=lambda run: run.look)
+        end = bisect.bisect_right(self.runs, last, key=lambda run: run.look)
+        more = sum(len(run.data) for run in runs) - sum(len(run.data) for run in self.runs[first:end])
+        self.runs[first:end] = runs
+        del self.keyframes[first // _KEYFRAMES + 1 :]
+        for count in range(len(self.keyframes) * _KEYFRAMES, len(self.runs) + 1, _KEYFRAMES):
+            self.keyframes.append(_stored(self.keyframes[-1], self.runs[count - _KEYFRAMES : count]))
+        return more
 
     def cut(self, look: int) -> int:
         """Forget what came after ``look``; how many bytes that frees."""
@@ -189,6 +207,30 @@ class Contents:
             return None
         count = bisect.bisect_right(history.runs, look, key=lambda run: run.look)
         return history.runs[count - 1].look if count else None
+
+    def insert(self, look: int, pages: Mapping[int, bytes]) -> None:
+        """Put a look in before look number ``look``: at it ``pages`` held this, the others what they held before.
+
+        Later looks count one more; what they tell stays as it was.
+        """
+        around = {page: (self.page(look - 1, page), self.page(look, page)) for page in pages}
+        self._extents = {one + (one >= look): extents for one, extents in self._extents.items()}
+        for history in self._pages.values():
+            history.make_room(look)
+        for page, data in pages.items():
+            before, after = around[page]
+            if before is None or before == data:
+                continue
+            runs = [_Run(look, first, data[first:end]) for first, end in _runs(before, data)]
+            if after not in (None, data):
+                runs += [_Run(look + 1, first, after[first:end]) for first, end in _runs(data, after)]
+            last = look if after is None else look + 1
+            self.held += self._pages.setdefault(page, _Page()).replace(look, last, runs)
+            for one in range(look, last + 1):
+                others = [extent for extent in self._extents.pop(one, []) if extent[0] & -PAGE != page]
+                mine = [(page + run.offset, len(run.data)) for run in runs if run.look == one]
+                if others or mine:
+                    self._extents[one] = others + mine
 
     def cut(self, look: int) -> None:
         """Forget what came after ``look``."""

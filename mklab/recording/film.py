@@ -2,6 +2,7 @@
 
 import bisect
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -170,6 +171,53 @@ class Film:
         self.texts.note(number, texts or {})
         self.looks.append(look)
         return look
+
+    def insert(
+        self,
+        time: int,
+        event: int,
+        cpu: int,
+        *,
+        registers: Mapping[int, dict[str, Any]] | None = None,
+        apics: Mapping[int, dict[str, Any]] | None = None,
+        where: Mapping[int, dict[str, Any]] | None = None,
+        lines: Mapping[int, Sequence[Line]] | None = None,
+        pages: Mapping[int, bytes] | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> Look:
+        """Note how the machine stood at a moment between two looks, while ``cpu`` ran. Later looks count one more.
+
+        Args:
+            time: virtual time.
+            event: number of the last event that had happened.
+            cpu: who ran.
+            registers, apics, where, lines, pages, texts: as of :meth:`look`; what is not given is as at the one before.
+
+        Raises:
+            ValueError: there was a look at that time, or none before or after it; the event is not between theirs.
+        """
+        number = self.look_at_time(time) + 1
+        if not 0 < number < len(self.looks) or self.looks[number - 1].time == time:
+            raise ValueError(f"time must lie between those of two looks, not {time!r}")
+        before, after = self.looks[number - 1 : number + 1]
+        require("event", event, before.event, after.event)
+        look = Look(number, event, time, cpu, self._owner(cpu, before.event), "slice")
+        later = [replace(one, number=one.number + 1) for one in self.looks[number:]]
+        if after.cpu == cpu:
+            later[0] = replace(later[0], owner=self._owner(cpu, event))
+        self.looks[number:] = [look, *later]
+        blocks = {one: {"code": self._block(code)} for one, code in (lines or {}).items()}
+        places = {one: {**values, **blocks.get(one, {})} for one, values in (where or blocks).items()}
+        for tracks, values in ((self.registers, registers), (self.apics, apics), (self.where, places)):
+            for one, track in enumerate(tracks):
+                track.insert(number, (values or {}).get(one, {}))
+        self.contents.insert(number, pages or {})
+        self.images.insert(number, {})
+        self.texts.insert(number, texts or {})
+        return look
+
+    def _owner(self, cpu: int, event: int) -> str | None:
+        return self.recording.span_at(cpu, event).owner
 
     def _block(self, lines: Sequence[Line]) -> int:
         block = tuple(lines)

@@ -1,7 +1,7 @@
 """The history of a set of named values: what changed at each look, and everything at every 32nd change."""
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 __all__ = ["Track"]
@@ -73,11 +73,34 @@ class Track:
         names = dict.fromkeys(name for change in self.changes[first:last] for name in change)
         return {name: (before.get(name), after.get(name)) for name in names}
 
+    def insert(self, look: int, values: Mapping[str, Any]) -> None:
+        """Put a look in before look number ``look``: at it ``values`` were these, the others as at the one before.
+
+        Later looks count one more; what they tell stays as it was.
+        """
+        before, after = self.at(look - 1), self.at(look)
+        here = _after(before, [dict(values)])
+        first, last = bisect.bisect_left(self.looks, look), bisect.bisect_right(self.looks, look)
+        self.looks[first:] = [one + 1 for one in self.looks[first:]]
+        if here == before:
+            return
+        steps = [(look, _difference(before, here)), (look + 1, _difference(here, after))]
+        put = [(one, change) for one, change in steps if change]
+        self.looks[first:last] = [one for one, _ in put]
+        self.changes[first:last] = [change for _, change in put]
+        del self._keyframes[first // _KEYFRAMES + 1 :]
+        for end in range(len(self._keyframes) * _KEYFRAMES, len(self.changes) + 1, _KEYFRAMES):
+            self._keyframes.append(_after(self._keyframes[-1], self.changes[end - _KEYFRAMES : end]))
+
     def cut(self, look: int) -> None:
         """Forget what came after ``look``."""
         kept = bisect.bisect_right(self.looks, look)
         self.last = self.at(look)
         del self.looks[kept:], self.changes[kept:], self._keyframes[kept // _KEYFRAMES + 1 :]
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    return {name: new.get(name) for name in {**old, **new} if old.get(name) != new.get(name)}
 
 
 def _after(values: dict[str, Any], changes: Iterable[dict[str, Any]]) -> dict[str, Any]:

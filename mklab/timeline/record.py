@@ -1,13 +1,14 @@
 """record(): a film of a machine while it runs, for pictures and exports."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from mklab import trace
 from mklab.errors import MklabError
 from mklab.machine.machine import Machine
-from mklab.recording import Film
+from mklab.recording import Film, Look
 from mklab.recording.film import MOST_BYTES
 from mklab.timeline.comparison import filled
 from mklab.timeline.pages import ChangedPages
@@ -120,6 +121,36 @@ class Recorder:
         cpus = range(len(machine.cpus)) if everything else _concerned(new, len(machine.cpus)) | {machine.current}
         self._note(why, sorted({*changed, *film.contents.last}) if everything else changed, cpus, new)
 
+    def look_between(self, event: int) -> Look:
+        """Note how the machine stands at a moment between two looks, to which it was taken back.
+
+        All that was recorded stays as it is.
+
+        Args:
+            event: number of the last event that has happened, as the timeline counts.
+
+        Raises:
+            ValueError: there was a look at this moment.
+        """
+        machine, film = self.machine, self._film
+        before = film.looks[film.look_at_time(machine.now)]
+        self._sight.forget(set(self._pages.changed()))
+        cpus = range(len(machine.cpus))
+        registers = {one: machine.engine.registers(one) for one in cpus}
+        held = {page: machine.memory.read(page, _PAGE) for page in {*film.contents.last, *filled(machine.memory)}}
+        pages = {page: data for page, data in held.items() if data != film.contents.page(before.number, page)}
+        return film.insert(
+            machine.now,
+            event,
+            machine.current,
+            registers={one: register_values(registers[one]) for one in cpus},
+            apics={one: apic_values(machine.apics[one]) for one in cpus},
+            where={one: self._sight.where(registers[one]) for one in cpus},
+            lines={one: self._sight.lines(registers[one]) for one in cpus},
+            pages=pages,
+            texts={name: self._text(name) for name in self._told(lambda at, size: _overlap(pages, at, size))},
+        )
+
     def _note(self, why: str, changed: list[int], cpus: Iterable[int], new: list[trace.Event] | None = None) -> None:
         machine, film = self.machine, self._film
         # A kernel may have come since.
@@ -148,7 +179,8 @@ class Recorder:
             pages={page: machine.memory.read(page, _PAGE) for page in changed},
             images=images,
         )
-        film.texts.note(number, {name: self._text(name) for name in self._told(number)})
+        touched = partial(film.contents.touched, number)
+        film.texts.note(number, {name: self._text(name) for name in self._told(touched)})
         self._owners = [one.owner for one in machine.cpus]
 
     def _elsewhere(self, changed: set[int]) -> list[int]:
@@ -160,13 +192,13 @@ class Recorder:
 
     # Files in /proc
 
-    def _told(self, number: int) -> set[str]:
-        """The files that tell of memory that changed at this look."""
-        described, contents = self._film.description, self._film.contents
+    def _told(self, touched: Callable[[int, int], bool]) -> set[str]:
+        """The files that tell of memory that was ``touched``, which is asked by address and size."""
+        described = self._film.description
         return {
             place.text
             for place in described.places
-            if place.text in self.machine.texts and contents.touched(number, place.address, described.size(place))
+            if place.text in self.machine.texts and touched(place.address, described.size(place))
         }
 
     def _text(self, name: str) -> str:
@@ -212,6 +244,10 @@ def _cause(why: str, new: list[trace.Event], cpu: int) -> tuple[str, str, int | 
         if why == "input" and isinstance(event, trace.Input):
             return "input", event.name, None
     return ("slice", "", cpu) if why in ("slice", "part") else (why, "", None)
+
+
+def _overlap(pages: Iterable[int], address: int, size: int) -> bool:
+    return any(page < address + size and address < page + _PAGE for page in pages)
 
 
 def _concerned(events: list[trace.Event], count: int) -> set[int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mklab.widgets.boxes import Box, Window
 from mklab.widgets.forms import WIDE, Form, Measures, arrival_words, form_of, marked, measures, selected_place, standing
-from mklab.widgets.lanes import Lane, end_of, state_of
+from mklab.widgets.lanes import Lane, end_of, plans, state_of
 from mklab.widgets.palette import Palette
 from mklab.widgets.svg import CODE, Segment, element, hatched_box, path, text, width_of
 from mklab.widgets.view import View
@@ -55,7 +55,7 @@ def _middle(number: int, size: Measures) -> float:
 
 def _draw_lane(view: View, lane: Lane, palette: Palette, size: Measures, y: int, window: Window) -> str:
     content = ""
-    for start, end, planned in lane.plans():
+    for start, end, planned in plans(lane.past):
         bar = y + size.band + 4
         content += path([(window.x(start), bar, window.x(end), bar)], palette.line(planned), 3)
     for box in lane.past:

@@ -72,6 +72,16 @@ function render({ model, el }) {
     if (!asked) el.querySelector("[data-focus]")?.focus();
   }
 
+  // All that comes before the next frame is shown in it: a page is laid out and painted once. A hidden one has no frames.
+  let frame = 0;
+  function showSoon() {
+    if (document.visibilityState !== "visible") return show();
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      show();
+    });
+  }
+
   function chosen(node) {
     const part = node.closest("[data-event], [data-cpu], [data-address], [data-look]");
     if (part && el.contains(part)) model.send(selection(part));
@@ -153,8 +163,8 @@ function render({ model, el }) {
   on(document, "visibilitychange", look);
   size.observe(el);
   sight.observe(el);
-  model.on("change:markup", show);
-  model.on("change:opened", show);
+  model.on("change:markup", showSoon);
+  model.on("change:opened", showSoon);
   show();
   return () => {
     done.abort();
@@ -162,8 +172,9 @@ function render({ model, el }) {
     sight.disconnect();
     near = false;
     look();
-    model.off("change:markup", show);
-    model.off("change:opened", show);
+    cancelAnimationFrame(frame);
+    model.off("change:markup", showSoon);
+    model.off("change:opened", showSoon);
   };
 }
 

@@ -7,6 +7,8 @@ from typing import Any
 import anywidget
 import traitlets
 
+from mklab.widgets.home import at_home
+
 __all__ = ["Canvas"]
 
 _FILES = resources.files(__package__)
@@ -44,5 +46,5 @@ class Canvas(anywidget.AnyWidget):
         self, act: Callable[[dict[str, Any]], None], taken: Sequence[str] = (), *, leads: bool = False
     ) -> None:
         super().__init__(taken=list(taken), leads=leads)
-        self._act = act
+        self._act = at_home(act)
         self.on_msg(lambda _widget, content, _buffers: self._act(content))

@@ -2,6 +2,9 @@
 
 bqplot knows neither hatches nor pixels: everything is given in instructions and lanes, for a figure of a known width.
 Colours are CSS variables, so they follow the theme.
+
+A browser needs a while for a thousand boxes. So the boxes of the whole run are drawn once, and what is later than the
+moment lies under a cover in the colour of the paper; who goes to and fro in a run moves little more than that.
 """
 
 from collections.abc import Sequence
@@ -14,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mklab.widgets.bands import AXIS, GAP, HEAD
-from mklab.widgets.boxes import Window
+from mklab.widgets.boxes import Box, Window
 from mklab.widgets.fates import Arrival
-from mklab.widgets.forms import WIDE, Measures, arrival_words, form_of, marked, measures, selected_place
-from mklab.widgets.lanes import Lane
+from mklab.widgets.forms import TEETH, WIDE, Form, Measures, arrival_words, form_of, marked, measures, selected_place
+from mklab.widgets.lanes import Lane, plans
 from mklab.widgets.palette import LIVE
 from mklab.widgets.svg import Segment, width_of
 from mklab.widgets.view import View
@@ -27,6 +30,8 @@ __all__ = ["EDGE", "Chart"]
 EDGE = 8
 """Pixels left and right of the lanes, for half a number of the axis."""
 _INSET = 2.5  # bqplot keeps half the widest line and a pixel free at the edges of a scale
+_WHOLE = ("plans", "boxes", "boxes strokes", "outlines")
+"""The layers that are the same at each moment of a run."""
 _BREAK = (float("nan"), float("nan"))
 
 Points = list[tuple[float, float]]
@@ -97,6 +102,15 @@ class _Drawing:
         corners = [(x, y), (right, y), (right, bottom), (x, bottom), (x, y)]
         self._add(layer, [self.point(*corner) for corner in corners], line, fill)
 
+    def form(self, layer: str, form: Form) -> None:
+        """Add a box, and what is drawn in it to a layer of its own."""
+        self.box(layer, form.x, form.y, form.width, form.height, form.line, form.ground)
+        self.lines(f"{layer} strokes", form.strokes, form.line)
+
+    def outline(self, layer: str, form: Form) -> None:
+        """Add the outline of a box."""
+        self.box(layer, form.x, form.y, form.width, form.height, form.line, "transparent")
+
     def write(self, kind: str, x: float, y: float, words: str) -> None:
         """Add words at a place."""
         self.words.setdefault(kind, []).append((*self.point(x, y), words))
@@ -121,12 +135,17 @@ class Chart:
         self.time = bqplot.LinearScale(min=0, max=1)
         self._lane = bqplot.LinearScale(min=0, max=1, reverse=True)
         scales = {"x": self.time, "y": self._lane}
+        self._whole: tuple[Window, Measures, list[list[Box]]] | None = None
         self._layers = {
             "plans": _Paths(scales, stroke_width=3),
-            "later": _Paths(scales, line_style="dotted", stroke_width=1.2, fill="none"),
-            "waiting": _Paths(scales, line_style="dashed", stroke_width=1.2, fill="inside"),
             "boxes": _Paths(scales, stroke_width=1.2, fill="inside"),
-            "strokes": _Paths(scales, stroke_width=1),
+            "boxes strokes": _Paths(scales, stroke_width=1),
+            "cover": _Paths(scales, stroke_width=0, fill="inside"),
+            "outlines": _Paths(scales, line_style="dotted", stroke_width=1.2, fill="none"),
+            "waiting": _Paths(scales, line_style="dashed", stroke_width=1.2, fill="inside"),
+            "later": _Paths(scales, line_style="dotted", stroke_width=1.2, fill="none"),
+            "last": _Paths(scales, stroke_width=1.2, fill="inside"),
+            "last strokes": _Paths(scales, stroke_width=1),
             "frames": _Paths(scales, stroke_width=2.5, fill="none"),
             "moment": _Paths(scales, stroke_width=1.5, fill="inside"),
         }
@@ -150,7 +169,10 @@ class Chart:
         self.brush = bqplot.interacts.BrushIntervalSelector(scale=self.time, color=LIVE.role("focus"))
         self._mouse = bqplot.PanZoom(scales={"x": [self.time]})
         self.figure = bqplot.Figure(
-            marks=[*(layer.mark for layer in self._layers.values()), *(words.mark for words in self._words.values())],
+            marks=[
+                *(layer.mark for layer in self._layers.values()),
+                *(words.mark for words in self._words.values()),
+            ],
             axes=[self._axis],
             scale_x=self.time,
             scale_y=self._lane,
@@ -176,10 +198,16 @@ class Chart:
     def draw(self, view: View, lanes: Sequence[Lane], window: Window) -> None:
         """Show ``lanes``; the figure is about as wide as the window says."""
         size = measures(lanes, view.film)
+        self._draw_whole(lanes, size, window)
         drawing = _Drawing(window, size.lane)
+        bottom = HEAD + len(lanes) * size.lane
+        if window.start <= view.time < window.end:
+            x = window.x(view.time)
+            # The last box's outline is half outside the window.
+            drawing.box("cover", x, HEAD, window.width + 2 - x, bottom - HEAD, "transparent", LIVE.role("paper"))
         for number, lane in enumerate(lanes):
             _draw_lane(drawing, view, lane, size, HEAD + number * size.lane + size.top)
-        _draw_moment(drawing, view, HEAD + len(lanes) * size.lane + GAP)
+        _draw_moment(drawing, view, bottom + GAP)
         height = f"{HEAD + size.lane * len(lanes) + AXIS}px"
         if self.figure.layout.height != height:
             self.figure.layout.height = height
@@ -191,10 +219,33 @@ class Chart:
         times = [time for time in marked(window) if _fits(time, window)]
         if list(self._axis.tick_values if self._axis.tick_values is not None else []) != times:
             self._axis.tick_values = np.array(times)
-        for name, layer in self._layers.items():
-            layer.show(*drawing.curves.get(name, ([], [], [])))
+        self._show(drawing, [name for name in self._layers if name not in _WHOLE])
         for name, labels in self._words.items():
             labels.show(drawing.words.get(name, []))
+
+    def _show(self, drawing: _Drawing, layers: Sequence[str]) -> None:
+        for name in layers:
+            self._layers[name].show(*drawing.curves.get(name, ([], [], [])))
+
+    def _draw_whole(self, lanes: Sequence[Lane], size: Measures, window: Window) -> None:
+        """What does not depend on the moment: the boxes of the whole run, and their outlines over the cover."""
+        whole = (window, size, [lane.whole for lane in lanes])
+        if whole == self._whole:
+            return
+        self._whole = whole
+        drawing = _Drawing(window, size.lane)
+        for number, lane in enumerate(lanes):
+            y = HEAD + number * size.lane + size.top
+            for start, end, planned in plans(lane.whole):
+                bar = y + size.band + 4
+                drawing.lines("plans", [(window.x(start), bar, window.x(end), bar)], LIVE.line(planned))
+            for box in lane.whole:
+                form = form_of(box, window, y, size.band, LIVE)
+                # The gaps of a dashed line would show the dots of its outline.
+                if not form.dashed:
+                    drawing.form("boxes", form)
+                    drawing.outline("outlines", form)
+        self._show(drawing, _WHOLE)
 
 
 def _fits(time: int, window: Window) -> bool:
@@ -205,17 +256,17 @@ def _fits(time: int, window: Window) -> bool:
 
 def _draw_lane(drawing: _Drawing, view: View, lane: Lane, size: Measures, y: int) -> None:
     window = drawing.window
-    for start, end, planned in lane.plans():
-        bar = y + size.band + 4
-        drawing.lines("plans", [(window.x(start), bar, window.x(end), bar)], LIVE.line(planned))
     for box in lane.later:
         form = form_of(box, window, y, size.band, LIVE)
-        drawing.box("later", form.x, form.y, form.width, form.height, form.line, "transparent")
+        if form.dashed:
+            drawing.outline("later", form)
     for box in lane.past:
         form = form_of(box, window, y, size.band, LIVE)
-        layer = "waiting" if form.dashed else "boxes"
-        drawing.box(layer, form.x, form.y, form.width, form.height, form.line, form.ground)
-        drawing.lines("strokes", form.strokes, form.line)
+        if form.dashed:
+            drawing.form("waiting", form)
+        elif box is lane.past[-1] and form.width < TEETH:
+            # Too short to be seen beside the moment's line, it is drawn longer than it has lasted.
+            drawing.form("last", form)
         if form.words:
             drawing.write("owners", form.x + 8, form.y + form.height / 2, form.words)
     for start, end in lane.broken_plans():

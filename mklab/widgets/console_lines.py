@@ -1,8 +1,7 @@
 """The lines of the consoles of a film, found without splitting all that was printed at every look."""
 
 import bisect
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -34,6 +33,8 @@ class Lines:
     console: Console
     starts: list[int] = field(default_factory=list)
     _seen: int = 0
+    _small: str = ""
+    _search: "_Search | None" = None
 
     @classmethod
     def of(cls, film: Film, kernel: str) -> "Lines":
@@ -79,10 +80,29 @@ class Lines:
 
     def hits(self, search: str, event: int) -> list[int]:
         """The numbers of the lines in which ``search`` is found, ascending, one for each time it is."""
-        if not search or not self.starts:
+        if not search:
             return []
-        text = self.console.text[: self.length(event)]
-        return [bisect.bisect_right(self.starts, found.start()) - 1 for found in _pattern(search).finditer(text)]
+        self._small += _in_small(self.console.text[len(self._small) :])
+        if self._search is None or self._search.words != search:
+            self._search = _Search(search)
+        known = self._search
+        for begin, end in _found(search, self._small, known.read):
+            known.lines.append(bisect.bisect_right(self.starts, begin) - 1)
+            known.ends.append(end)
+        # What is printed next may complete one that has begun.
+        end = known.ends[-1] if known.ends else 0
+        known.read = max(end, len(self._small) - len(search) + 1)
+        return known.lines[: bisect.bisect_right(known.ends, self.length(event))]
+
+
+@dataclass
+class _Search:
+    """What was looked for last in a console, up to which character; the line of each hit, and where it ends."""
+
+    words: str
+    read: int = 0
+    lines: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
 
 
 def kernels(view: View) -> list[str]:
@@ -99,12 +119,24 @@ def kernels(view: View) -> list[str]:
 
 
 def spans_of(search: str, words: str) -> Sequence[tuple[int, int]]:
-    """Where in ``words`` that which is searched for begins and ends, each time."""
-    return [found.span() for found in _pattern(search).finditer(words)] if search else []
+    """Where in ``words`` that which is searched for begins and ends, each time; small and capital letters are alike."""
+    return list(_found(search, _in_small(words))) if search else []
 
 
-def _pattern(search: str) -> re.Pattern[str]:
-    return re.compile(re.escape(search), re.IGNORECASE)
+def _found(search: str, small: str, first: int = 0) -> Iterator[tuple[int, int]]:
+    wanted = _in_small(search)
+    begin = small.find(wanted, first)
+    while begin >= 0:
+        yield begin, begin + len(wanted)
+        begin = small.find(wanted, begin + len(wanted))
+
+
+def _in_small(words: str) -> str:
+    """``words`` in small letters, each still one character."""
+    small = words.lower()
+    if len(small) == len(words):
+        return small
+    return "".join(one.lower() if len(one.lower()) == 1 else one for one in words)
 
 
 def _plain(words: str) -> str:

@@ -4,16 +4,14 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-from mklab.widgets.canvas import Canvas
 from mklab.widgets.condition import FORMS
 from mklab.widgets.driver import UNITS, Runner
+from mklab.widgets.on_stage import OnStage
 from mklab.widgets.palette import LIGHT
-from mklab.widgets.panel import style
 from mklab.widgets.picture import COLUMN
 from mklab.widgets.scrubber import scrubber
-from mklab.widgets.stage import KEYS, Stage
+from mklab.widgets.stage import Stage
 from mklab.widgets.steering import SPEEDS
-from mklab.widgets.still import Lasting
 from mklab.widgets.svg import document, element, text, wrap
 
 __all__ = ["Controls"]
@@ -22,7 +20,7 @@ _WIDTH = 960
 _NAME = "Controls of the run"
 
 
-class Controls(Lasting):
+class Controls(OnStage):
     """Buttons, choices, places to stop, a scrubber and a status line for ``driver``.
 
     Args:
@@ -36,19 +34,8 @@ class Controls(Lasting):
     """
 
     def __init__(self, driver: Any, export: Callable[[Stage], str] | None = None, title: str = "") -> None:
-        self.stage = Stage.of(driver)
         self._export, self._title = export, title
-        self.canvas = Canvas(self._act, KEYS, leads=True)
-        self.canvas.observe(lambda _change: self._seen(), ["width", "visible"])
-        super().__init__([style(), self.canvas], self._svg_of_status, self._words, _NAME)
-        self.add_class("mklab")
-        self.stage.add(self)
-        self.redraw()
-
-    @property
-    def visible(self) -> bool:
-        """Whether somebody can see it."""
-        return self.canvas.visible
+        super().__init__(driver, self._svg_of_status, self._words, _NAME, leads=True)
 
     def redraw(self) -> None:
         """Draw the controls again: one message to the browser."""
@@ -63,10 +50,6 @@ class Controls(Lasting):
         self.canvas.markup = (
             f'<div class="mk-head">{title}{said}</div>{self._buttons()}{self._form()}{scrubber(self.stage.view, width)}'
         )
-
-    def _seen(self) -> None:
-        self.stage.steering.wake()
-        self.redraw()
 
     # Drawing
 

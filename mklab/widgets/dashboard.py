@@ -10,8 +10,9 @@ from mklab.widgets import picture
 from mklab.widgets.canvas import Canvas
 from mklab.widgets.controls import Controls
 from mklab.widgets.export import save
+from mklab.widgets.on_stage import style
 from mklab.widgets.palette import LIGHT
-from mklab.widgets.panel import Panel, style
+from mklab.widgets.panel import Panel
 from mklab.widgets.parts import DEFAULT, PARTS, parts_named
 from mklab.widgets.stage import Stage
 from mklab.widgets.still import Lasting

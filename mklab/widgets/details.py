@@ -1,5 +1,6 @@
 """What exactly happened, and why? One event with all its fields decoded."""
 
+import textwrap
 from typing import ClassVar
 
 from mklab import trace
@@ -16,6 +17,8 @@ from mklab.widgets.words import NOTHING_YET
 __all__ = ["PICTURE", "Details"]
 
 _LABELS = 100
+_LETTER = 7.4
+"""Pixels of a letter of a monospaced font 12 pixels high."""
 _DULL = 64
 """Events that are passed over, at most, on the way back to one that is more than a turn of the schedule."""
 
@@ -120,8 +123,7 @@ class _Panel:
         leads = fact.event is not None and fact.event != self.number
         color = self.palette.role("alert" if fact.trouble else "ink")
         room = self.width - _LABELS - 28
-        # Monospaced letters are wider than those that wrap() reckons with.
-        lines = _broken(fact.words, room * 0.9 if fact.code else room)
+        lines = _broken(fact.words, room, fact.code)
         labels = wrap(fact.label, _LABELS - 8, 11) if fact.label else []
         top, content = self.y, ""
         for number, label in enumerate(labels):
@@ -145,10 +147,13 @@ class _Panel:
         return element("g", ground + content, data_event=fact.event, tabindex=0, role="button", aria_label=said)
 
 
-def _broken(words: str, width: float) -> list[str]:
-    """``words`` in lines of at most ``width`` pixels, also where a word is longer than that."""
+def _broken(words: str, width: float, code: bool) -> list[str]:
+    """``words`` in lines of at most ``width`` pixels; a word is broken only where it is longer than that."""
+    if code:
+        return textwrap.wrap(words, max(8, int(width / _LETTER))) or [""]
     most = max(8, int(width / width_of("0")))
     lines: list[str] = []
     for line in wrap(words, width):
-        lines += [line[at : at + most] for at in range(0, len(line), most)]
+        # What is still too wide is one long word.
+        lines += [line] if width_of(line) <= width else textwrap.wrap(line, most)
     return lines or [""]

@@ -3,6 +3,7 @@
 Of many CPUs, neighbours that fared alike share a lane.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from weakref import WeakKeyDictionary
@@ -12,7 +13,7 @@ from mklab.widgets.boxes import SHORTEST, Box, Window, cut, looks_of, stretches
 from mklab.widgets.fates import Arrival, Fates, outlook
 from mklab.widgets.view import View
 
-__all__ = ["FOLD_ABOVE", "Group", "Lane", "end_of", "groups", "lane", "state_of", "ticks"]
+__all__ = ["FOLD_ABOVE", "Group", "Lane", "end_of", "groups", "lane", "plans", "state_of", "ticks"]
 
 FOLD_ABOVE = 12
 """So many CPUs have a lane each, and so many lanes are shown at once."""
@@ -46,22 +47,15 @@ class Lane(Group):
     """The history of a group's first CPU.
 
     Attributes:
+        whole: boxes of all that is recorded, wherever the moment is.
         past, later: boxes up to the moment, and what is recorded beyond it.
         arrivals: INITs and SIPIs that reached it.
     """
 
+    whole: list[Box]
     past: list[Box]
     later: list[Box]
     arrivals: list[Arrival]
-
-    def plans(self) -> list[tuple[float, float, str]]:
-        """From where to where (as drawn) which owner was planned; the host's own CPUs that it owns are left out."""
-        found = []
-        for planned, run in groupby(self.past, key=lambda box: _plan_of(box.span)):
-            boxes = list(run)
-            if planned:
-                found.append((boxes[0].left, boxes[-1].right, planned))
-        return found
 
     def broken_plans(self) -> list[tuple[float, float]]:
         """From where to where (as drawn) the CPU belonged to another kernel than the one it was meant for."""
@@ -119,9 +113,10 @@ def _selected(view: View) -> set[int]:
 def lane(view: View, group: Group, window: Window) -> Lane:
     """The lane of ``group``."""
     moment = min(max(view.time, window.start), window.end)
-    past, later = cut(_boxes(view.film, group.cpus[0], window), moment, window)
+    whole = _boxes(view.film, group.cpus[0], window)
+    past, later = cut(whole, moment, window)
     arrivals = Fates.of(view.film).arrivals(group.cpus[0], window.start, window.end, view.event)
-    return Lane(group.cpus, group.now, past, later, _apart(arrivals, 2 * SHORTEST * window.per_pixel))
+    return Lane(group.cpus, group.now, whole, past, later, _apart(arrivals, 2 * SHORTEST * window.per_pixel))
 
 
 def _boxes(film: Film, cpu: int, window: Window) -> list[Box]:
@@ -148,6 +143,16 @@ def _apart(arrivals: list[Arrival], room: float) -> list[Arrival]:
         if one.time - last.get(one.is_init, -room) >= room:
             last[one.is_init] = one.time
             found.append(one)
+    return found
+
+
+def plans(boxes: Sequence[Box]) -> list[tuple[float, float, str]]:
+    """From where to where (as drawn) which owner was planned; the host's own CPUs that it owns are left out."""
+    found = []
+    for planned, run in groupby(boxes, key=lambda box: _plan_of(box.span)):
+        alike = list(run)
+        if planned:
+            found.append((alike[0].left, alike[-1].right, planned))
     return found
 
 

@@ -5,6 +5,7 @@ A kernel's memory is what its loader has filled, and around it what its memory m
 """
 
 import bisect
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -43,7 +44,6 @@ class Layout:
         regions: all RAM by owner, ascending; neighbours differ in their owner or lie apart.
         places: the places, ascending, those around others first. A place that several kernels share is there once
             for each.
-        hinges: ``(start, end)`` of the bytes that all this follows from.
     """
 
     def __init__(self, ram: Sequence[tuple[int, int]], frame: Frame, description: Description) -> None:
@@ -60,14 +60,15 @@ class Layout:
         # What was loaded counts more than what a kernel says of itself, and the last kernel more than one before.
         self.regions = list(_painted(self.ram, [*placed, *claimed, *loaded]))
         self._starts = [region.start for region in self.regions]
-        self.hinges = [
-            (one.address, one.address + one.size) for one in self.places if one.place.struct == _BOOT_INFO
-        ] + [
+        hinges = [(one.address, one.address + one.size) for one in self.places if one.place.struct == _BOOT_INFO] + [
             (symbols[place.symbol], symbols[place.symbol] + _POINTER)
             for symbols in (image["symbols"] for image in images.values())
             for place in description.places
             if place.pointer and place.symbol in symbols
         ]
+        # By where they begin; and how far those reach that begin there or before.
+        self._hinges = [start for start, _ in sorted(hinges)]
+        self._reach = list(itertools.accumulate((end for _, end in sorted(hinges)), max))
 
     def _claims(self, frame: Frame, kernel: str) -> Iterator[tuple[int, int, str]]:
         """What the memory map of ``kernel`` names."""
@@ -77,6 +78,11 @@ class Layout:
                 bounds = fields.get("ram", [])[: 2 * fields.get("nr_ram", 0)]
                 for start, end in zip(bounds[::2], bounds[1::2], strict=False):
                     yield start, end, kernel
+
+    def follows_from(self, address: int, size: int) -> bool:
+        """Whether any of ``size`` bytes at ``address`` is one that all this follows from."""
+        before = bisect.bisect_left(self._hinges, address + size)
+        return before > 0 and self._reach[before - 1] > address
 
     def region_at(self, address: int) -> Region | None:
         """The region of RAM around ``address``; None where there is no RAM."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mklab.widgets.boxes import Window
 from mklab.widgets.forms import TEETH
-from mklab.widgets.lanes import Lane, state_of
+from mklab.widgets.lanes import Lane, plans, state_of
 from mklab.widgets.palette import Palette
 from mklab.widgets.svg import element, hatched_box, path, text, width_of
 
@@ -48,7 +48,7 @@ def entries(lanes: Sequence[Lane], window: Window, palette: Palette) -> list[tup
         found.append(("INIT", hollow))
     if False in marks:
         found.append(("SIPI and its vector", element("path", d="M7 3h10l-5 9z", fill=ink)))
-    if any(lane.plans() for lane in lanes):
+    if any(plans(lane.past) for lane in lanes):
         found.append(("planned owner", path([(1, 7, 23, 7)], ink, 3)))
     if any(lane.broken_plans() for lane in lanes):
         frame = element(

@@ -12,11 +12,13 @@ from mklab.widgets.canvas import Canvas
 from mklab.widgets.chart import EDGE, Chart
 from mklab.widgets.forms import measures, sides
 from mklab.widgets.grid import draw_grid
+from mklab.widgets.home import at_home
 from mklab.widgets.lanes import FOLD_ABOVE, Lane, end_of, groups, lane, state_of
+from mklab.widgets.on_stage import style
 from mklab.widgets.owner_key import entries
 from mklab.widgets.ownership import GRID, LANES, PICTURE, cpus_of, more_lanes
 from mklab.widgets.palette import LIVE
-from mklab.widgets.panel import Panel, style
+from mklab.widgets.panel import Panel
 from mklab.widgets.picture import COLUMN, twin
 from mklab.widgets.spans import stories
 from mklab.widgets.stage import KEYS
@@ -49,6 +51,7 @@ class OwnershipPanel(Panel):
         self._names, self._standings = Canvas(self._act, KEYS), Canvas(self._act, KEYS)
         self._range: tuple[float, float] | None = None
         self._last: View | None = None
+        self._right = 0
         self._drawing = False
         self._tools: dict[str, Callable[[], None]] = {
             "zoom-in": lambda: self.zoom(1 / 2),
@@ -62,9 +65,9 @@ class OwnershipPanel(Panel):
         }
         super().__init__(PICTURE, driver)
         self.canvas.taken = [*KEYS, "+", "-"]
-        self.head.observe(lambda _change: self._seen(), "visible")
-        self.chart.time.observe(lambda _change: self._moved(), ["min", "max"])
-        self.chart.brush.observe(lambda change: None if change["new"] else self._brushed(), "brushing")
+        self.head.observe(at_home(lambda _change: self._seen()), "visible")
+        self.chart.time.observe(at_home(lambda _change: self._moved()), ["min", "max"])
+        self.chart.brush.observe(at_home(lambda change: None if change["new"] else self._brushed()), "brushing")
         row = ipywidgets.HBox([self._names, self.chart.figure, self._standings])
         self.children = (style(), self.head, row, self.canvas)
 
@@ -157,6 +160,8 @@ class OwnershipPanel(Panel):
         start, end = self.range
         first, _ = groups(view)
         left, right = sides(first, view.film)
+        # It does not become narrower again: the chart beside it would be drawn anew at almost every moment.
+        right = self._right = max(right, self._right)
         window = Window(start, end, max(width - left - right - 2 * EDGE, 100))
         shown = [lane(view, group, window) for group in first]
         self.head.markup = _head(view, width)
@@ -180,7 +185,7 @@ class OwnershipPanel(Panel):
         """Another film is shown as a whole; a moment that was gone to is brought into sight."""
         last, self._last = self._last, view
         if last is not None and view.film is not last.film:
-            self._range = None
+            self._range, self._right = None, 0
         elif self._range and last is not None and view.time != last.time:
             start, end = self._range
             length = end - start

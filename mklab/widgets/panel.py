@@ -2,31 +2,16 @@
 
 import os
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
-
-from mklab.widgets.canvas import Canvas
-from mklab.widgets.palette import style_sheet
+from mklab.widgets.on_stage import OnStage
 from mklab.widgets.picture import COLUMN, Picture, markup, svg, twin
-from mklab.widgets.stage import KEYS, Stage
-from mklab.widgets.still import Lasting
 
-__all__ = ["Panel", "style"]
-
-_CSS = resources.files(__package__) / "pictures.css"
+__all__ = ["Panel"]
 
 
-def style() -> ipywidgets.HTML:
-    """The style sheet of all pictures, as a widget that shows nothing."""
-    sheet = ipywidgets.HTML(f"<style>{style_sheet('.mklab')}\n{_CSS.read_text(encoding='utf-8')}</style>")
-    sheet.layout.display = "none"
-    return sheet
-
-
-class Panel(Lasting):
+class Panel(OnStage):
     """``picture`` of what ``driver`` has recorded.
 
     Args:
@@ -40,18 +25,7 @@ class Panel(Lasting):
 
     def __init__(self, picture: Picture, driver: Any) -> None:
         self.picture = picture
-        self.stage = Stage.of(driver)
-        self.canvas = Canvas(self._act, KEYS)
-        self.canvas.observe(lambda _change: self._seen(), ["width", "opened", "visible"])
-        super().__init__([style(), self.canvas], self._svg_of_view, self._words_of_view, picture.question)
-        self.add_class("mklab")
-        self.stage.add(self)
-        self.redraw()
-
-    @property
-    def visible(self) -> bool:
-        """Whether somebody can see it."""
-        return self.canvas.visible
+        super().__init__(driver, self._svg_of_view, self._words_of_view, picture.question)
 
     def redraw(self) -> None:
         """Draw the stage's view, if it can be seen."""
@@ -71,10 +45,6 @@ class Panel(Lasting):
         """Draw the stage's view."""
         width = self.canvas.width or COLUMN
         self.canvas.markup = markup(self.picture, self.stage.view, width, with_twin=self.has_twin)
-
-    def _seen(self) -> None:
-        self.stage.steering.wake()
-        self.redraw()
 
     def _act(self, said: dict[str, Any]) -> None:
         """Something was done in the picture."""

@@ -8,7 +8,7 @@ from mklab.widgets.palette import LIGHT, LIVE, Palette
 from mklab.widgets.svg import document, element, text, wrap
 from mklab.widgets.view import View
 
-__all__ = ["COLUMN", "Drawing", "Picture", "drawn", "markup", "svg", "twin"]
+__all__ = ["COLUMN", "Drawing", "Picture", "drawn", "markup", "paper", "section", "svg", "twin"]
 
 COLUMN = 600
 """Width of a picture in pixels where two stand side by side on a page of 1280, and where nothing else is known."""
@@ -68,26 +68,35 @@ def drawn(picture: Picture, view: View, width: int) -> str:
 
 def markup(picture: Picture, view: View, width: int, *, with_twin: bool = True) -> str:
     """The picture as a section of a page: question, answer, drawing, and its text twin behind a button."""
-    words = f"<pre>{escape(twin(picture, view))}</pre>" if with_twin else ""
+    words = twin(picture, view) if with_twin else ""
+    return section(picture.name, picture.question, picture.answer(view), picture.body(view, width), words)
+
+
+def section(name: str, question: str, answer: str, body: str, words: str) -> str:
+    """A picture's place on a page: question, answer, what is drawn (HTML), and behind a button its text twin."""
+    told = f"<pre>{escape(words)}</pre>" if words else ""
     return (
-        f'<section class="mk-picture" data-picture="{picture.name}" aria-label="{escape(picture.question)}">'
-        f"<h3>{escape(picture.question)}</h3><p>{escape(picture.answer(view))}</p>"
-        f"{picture.body(view, width)}"
-        f'<details data-key="{picture.name}-twin"><summary>Text twin</summary>{words}</details></section>'
+        f'<section class="mk-picture" data-picture="{name}" aria-label="{escape(question)}">'
+        f"<h3>{escape(question)}</h3><p>{escape(answer)}</p>{body}"
+        f'<details data-key="{name}-twin"><summary>Text twin</summary>{told}</details></section>'
     )
 
 
 def svg(picture: Picture, view: View, palette: Palette = LIGHT, width: int = COLUMN) -> str:
     """The picture by itself: question, answer and drawing on their own paper, a whole SVG file."""
-    inner = width - 2 * _MARGIN
-    drawing, answer = picture.draw(view, palette, inner), picture.answer(view)
-    lines = wrap(answer, inner, 13)
-    content = text(_MARGIN, 36, picture.question, palette.role("ink"), size=15, bold=True)
+    drawing = picture.draw(view, palette, width - 2 * _MARGIN)
+    return paper(picture.question, picture.answer(view), drawing, palette, width)
+
+
+def paper(question: str, answer: str, drawing: Drawing, palette: Palette, width: int) -> str:
+    """A drawing below its question and answer, on its own paper with a margin of 24 pixels: a whole SVG file."""
+    lines = wrap(answer, width - 2 * _MARGIN, 13)
+    content = text(_MARGIN, 36, question, palette.role("ink"), size=15, bold=True)
     for number, line in enumerate(lines):
         content += text(_MARGIN, 56 + 18 * number, line, palette.role("muted"), size=13)
     top = 56 + 18 * len(lines)
     content += element("g", drawing.content, transform=f"translate({_MARGIN} {top})")
-    return document(picture.question, answer, width, top + drawing.height + _MARGIN, palette, content)
+    return document(question, answer, width, top + drawing.height + _MARGIN, palette, content)
 
 
 def twin(picture: Picture, view: View) -> str:

@@ -20,7 +20,7 @@ class Ground(Layout):
         content = ""
         first = self.lines[0].row.entry.event
         for lane, x in self.shown.lanes.items():
-            title = {"cpu": f"CPU {lane.what}", "kernel": "CPUs of"}.get(lane.kind, "")
+            title = {"cpu": f"CPU {lane.what}", "kernel": "CPUs"}.get(lane.kind, "")
             if lane.kind == "slot":
                 title = f"slot {self.film.recording.apic_ids[self.shown.targets[int(lane.what or 0)]]}"
             content += text(x, 14, title, self.ink, bold=True, text_anchor="middle")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mklab.errors import MklabError
 from mklab.widgets.condition import parse
 from mklab.widgets.driver import UNITS, Runner
+from mklab.widgets.interrupts import leave, listen
 from mklab.widgets.view import View
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = ["SPEEDS", "Steering"]
 
 SPEEDS = (0, 1, 2, 5, 10)
 """Events a second; 0: as fast as it goes."""
+_INTERRUPTED = "interrupted by you; Step and Run go on from here"
 _CHUNK, _BREATH = 0.05, 0.005
 """Seconds for which a run goes on at once, and for which others may do something in between."""
 
@@ -107,9 +109,12 @@ class Steering:
     def interrupt(self) -> None:
         """Stop a run; where none is under way, close the form that is open."""
         if self.running:
-            self._end("interrupted by you; Step and Run go on from here")
+            self._interrupt_run()
         else:
             self.open("")
+
+    def _interrupt_run(self) -> None:
+        self._end(_INTERRUPTED)
 
     def open(self, form: str) -> None:
         """Open a form of the controls, or close it if it is open."""
@@ -178,7 +183,7 @@ class Steering:
         try:
             self._why = act() or ""
         except KeyboardInterrupt:
-            self._why = "interrupted by you; Step and Run go on from here"
+            self._why = _INTERRUPTED
         except Exception as error:  # whatever it is, it belongs in the status line: the dashboard must go on
             self._fail(name, error)
         return bool(self._why)
@@ -208,11 +213,21 @@ class Steering:
         self._end(self._why)
 
     async def _follow(self, course: Iterator[float]) -> None:
-        for pause in course:
-            await asyncio.sleep(pause)
-            if self.speed and self.running and not self._stage.visible:
-                self._seen.clear()
-                await self._seen.wait()
+        loop = asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            loop.call_soon_threadsafe(self._interrupt_run)
+
+        try:
+            listen(interrupt)
+            for pause in course:
+                await asyncio.sleep(pause)
+                if self.speed and self.running and not self._stage.visible:
+                    self._seen.clear()
+                    await self._seen.wait()
+                listen(interrupt)
+        finally:
+            leave(interrupt)
 
     def wake(self) -> None:
         """Somebody sees a part again: what plays goes on."""
@@ -220,8 +235,10 @@ class Steering:
 
     def _end(self, why: str) -> None:
         if self.running:
-            self.running, self._why, self._task = False, why, None
-            self._seen.set()
+            self.running, self._why = False, why
+            task, self._task = self._task, None
+            if task and task is not asyncio.current_task():
+                task.cancel()  # else it would go on beside the next run
             driver = self._stage.driver
             if isinstance(driver, Runner) and driver.cpu is not None:
                 self._stage.select(cpu=driver.cpu)

@@ -84,16 +84,12 @@ class History:
         # What follows from a look's writes holds for the next ones.
         images = film.images.looks
         loaded = bisect.bisect_left(images, look.number)
-        if not self._layouts or (loaded < len(images) and images[loaded] == look.number) or self._turned(extents):
+        turned = (loaded < len(images) and images[loaded] == look.number) or any(
+            self._layouts[-1].follows_from(*one) for one in extents if self._layouts
+        )
+        if turned or not self._layouts:
             self._epochs.append(look.number)
             self._layouts.append(Layout(film.contents.ram, film.frame_of(look.number), film.description))
-
-    def _turned(self, extents: list[tuple[int, int]]) -> bool:
-        return any(
-            address < end and start < address + size
-            for start, end in self._layouts[-1].hinges
-            for address, size in extents
-        )
 
     # Looking
 

@@ -184,6 +184,11 @@ def test_a_run_can_be_interrupted_and_parts_chosen(opened: Callable[..., Page]) 
     expect(status(page)).to_contain_text("interrupted by you")
     button(page, "Step").click()
     expect(status(page)).not_to_contain_text("interrupted")
+    # So does Kernel > Interrupt.
+    button(page, "Run").click()
+    expect(status(page)).to_contain_text("Interrupt: Esc")
+    page.evaluate("() => window.jupyterapp.commands.execute('kernelmenu:interrupt')")
+    expect(status(page)).to_contain_text("interrupted by you")
 
 
 def test_nothing_plays_in_a_hidden_tab(opened: Callable[..., Page]) -> None:

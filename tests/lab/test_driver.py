@@ -206,14 +206,63 @@ def test_a_machine_of_ones_own() -> None:
     assert driver.schedule == "seed 1"
 
 
-def test_a_slice_can_be_too_long_to_be_looked_at() -> None:
+def test_the_recorded_future_outlasts_steps_by_an_instruction() -> None:
+    """Be the slice as long as it may."""
     driver = Scenario(2).driver
     driver.reset("round robin 50000")
     driver.run()
-    times = [look.time for look in driver.film.looks]
-    driver.seek(next(one for one in range(1, len(times)) if times[one] - times[one - 1] > 25_000))
-    with pytest.raises(MklabError, match=r"a slice of [0-9,]+ instructions is too long"):
-        driver.back("instruction")
+    sha256, events = driver.machine.trace.sha256, list(driver.film.events)
+    looks = [(look.event, look.time) for look in driver.film.looks]
+    times = [time for _, time in looks]
+    long = next(one for one in range(1, len(times)) if times[one] - times[one - 1] > 25_000)
+    driver.seek(long)
+    driver.back("instruction")
+    assert driver.film.looks[driver.look].time == times[long] - 1
+    driver.seek(long - 1)
+    for over in (1, 2, 3):
+        assert driver.step("instruction") is None
+        assert driver.film.looks[driver.look].time == times[long - 1] + over
+        stand(driver)
+    assert driver.film.events == events
+    assert [
+        (look.event, look.time)
+        for look in driver.film.looks
+        if look.time not in range(times[long - 1] + 1, times[long])
+    ] == looks
+    assert driver.run() == "the scenario is finished"
+    assert driver.machine.trace.sha256 == sha256
+
+
+def test_an_act_that_was_refused_stays_refused() -> None:
+    scenario = Scenario()
+    scenario.host.submit("cpu_down", {"cpu": 2})
+    scenario.host.settle()
+    driver, refusal = scenario.driver, "cpu_down: CPU 2 is not online in the host"
+    with pytest.raises(MklabError, match=refusal):
+        driver.run()
+    end = driver.look
+    assert end == len(driver.film.looks) - 1 > 0, "the pictures show what led to it"
+    for again in (driver.run, driver.step):
+        with pytest.raises(MklabError, match=refusal):
+            again()
+    driver.back()
+    assert driver.look < end
+    for again in (driver.run, driver.run):
+        with pytest.raises(MklabError, match=refusal):
+            again()
+    assert scenario.title == "take CPU 2 offline"
+    driver.reset()
+    assert driver.run() == "the scenario is finished"
+
+
+def test_a_step_that_fails_shows_where_it_came_to() -> None:
+    scenario = Scenario()
+    scenario.host.submit("cpu_down", {"cpu": 2})
+    scenario.host.settle()
+    driver = scenario.driver
+    with pytest.raises(MklabError):
+        driver.step("message")
+    assert driver.look == len(driver.film.looks) - 1 > 0
 
 
 def test_schedules_in_words() -> None:

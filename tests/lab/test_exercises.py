@@ -1,5 +1,6 @@
 """Every exercise of the course: the solution passes, the stub is not attempted, each known mistake gets its message."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from mklab.lab.exercise import Exercise, Mistake
 from mklab.lab.verdict import Outcome
 
 EVERY = list(exercises.every())
+_STRANGE = ("None", "10**400", "float('nan')", "'\\ud800'", "b'x' * 100_000", "[[]]", "{'a': {1: 2}}", "lambda: 1")
 
 
 def mistakes() -> Iterator[object]:
@@ -52,6 +54,31 @@ class TestExercise:
         for seed in range(3):
             verdict = exercise.examine(exercise.solution(seed), seed)
             assert verdict.outcome is Outcome.PASSED, (seed, repr(verdict))
+
+    def test_mistakes_on_other_numbers_get_their_messages_too(self, exercise: Exercise) -> None:
+        """Two seeds for each mistake, other ones for each; on some numbers a mistake may not exist."""
+        if exercise.given is None:
+            return
+        tried = 0
+        for number, mistake in enumerate(exercise.mistakes):
+            for seed in (1 + 2 * number, 2 + 2 * number):
+                solution = exercise.solution(seed)
+                if any(solution.count(old) != 1 for old, _ in mistake.edits):
+                    continue
+                tried += 1
+                verdict = exercise.examine(mistake.apply(solution), seed)
+                assert verdict.outcome is Outcome.NOT_YET, (mistake.name, seed, repr(verdict))
+                assert mistake.message in verdict.message, (mistake.name, seed, repr(verdict))
+        assert tried, "no mistake can be made on other numbers"
+
+    def test_what_makes_no_sense_is_no_defect_of_the_check(self, exercise: Exercise) -> None:
+        """A value of a type, or a size, that nobody asked for."""
+        names = re.findall(r"^(\w+) = \.\.\.$", exercise.stub, re.MULTILINE)
+        functions = re.findall(r"^def (\w+)\(", exercise.stub, re.MULTILINE)
+        for value in _STRANGE if names or functions else ():
+            lines = [f"{name} = {value}" for name in names] + [f"def {name}(*_): return {value}" for name in functions]
+            verdict = exercise.examine("\n".join(lines))
+            assert verdict.outcome in (Outcome.NOT_YET, Outcome.NOT_ATTEMPTED), (value, repr(verdict))
 
 
 @pytest.mark.parametrize(("exercise", "mistake"), list(mistakes()))

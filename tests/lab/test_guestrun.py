@@ -33,6 +33,19 @@ def test_a_function_with_arguments() -> None:
     assert ran.registers.rax == -7 - 2 + 90 - 4 + 30
 
 
+def test_another_cpu_is_watched() -> None:
+    def start(machine: Machine, _code: object) -> None:
+        registers = machine.registers(1)
+        registers.rip, registers.cs.base, registers.cs.selector = 0, BASE, BASE >> 4
+        machine.patch_registers(1, registers)
+
+    code = compiled(".code16\ncli\nmovw $5, %ax\nhlt", "asm", BASE)
+    ran = run(code, Place("real", cpu=None, watch=1, cpus=2, ends="halt", prepare=start, budget=1000))
+    assert ran.cpu == 1
+    assert ran.halted
+    assert ran.changed["rax"] == (0, 5)
+
+
 def test_an_entry_that_is_not_the_first_byte() -> None:
     ran = run(compiled("ud2\nhere: ret", "asm", BASE), Place(entry="here"))
     assert ran.returned

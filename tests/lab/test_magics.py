@@ -48,6 +48,21 @@ def test_assembly_is_built_and_kept(shell: Any, capsys: pytest.CaptureFixture[st
     assert course.ANSWERS == {"99.2": "nop\nret\n"}
 
 
+def test_a_cell_may_include_the_headers_of_its_exercise(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    text = '#include "kimage.h"\nstruct list_head *f(struct kimage *image) { return &image->list; }'
+    shell.run_cell(f"%%c 06.2\n{text}")
+    assert "bytes of machine code" in capsys.readouterr().out
+    shell.run_cell(f"%%c\n{text}")
+    assert "no other file but abi.h" in capsys.readouterr().err
+
+
+def test_assembly_is_built_with_what_stands_around_it(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    shell.run_cell("%%asm 02.7\nlgdtl LOW(tgdt)")
+    assert capsys.readouterr().out == "36,864 bytes of machine code in all. The cell below checks them.\n"
+    shell.run_cell("%%asm 02.7\nnop\nlgdtl LOW(no_such_label)")
+    assert "no_such_label" in capsys.readouterr().err
+
+
 def test_errors_at_their_line_and_no_traceback(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     shell.run_cell("%%asm 99.2\nnop\nmov (, %eax")
     told = capsys.readouterr()

@@ -1,5 +1,8 @@
 """Scripts: what becomes of a cell that holds an answer, in each language."""
 
+import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,27 @@ def test_solutions_in_each_language(script: Path) -> None:
     assert body("%%asm 98.2\n" + solution(text)) == solution(text)
     with pytest.raises(LabSourceError, match=r"exercise 98\.9 must have one cell in the scripts of the labs, not 0"):
         source.answer_cell("98.9", labs)
+
+
+def test_answers_are_read_without_jupytext_as_with_it(script: Path) -> None:
+    for one in (script, *source.scripts()):
+        cells = [(cell.metadata.get("mklab", {}), cell.source) for cell in source.read(one).cells]
+        expected = [(own["exercise"], text, own["lang"]) for own, text in cells if "exercise" in own]
+        assert expected
+        assert source.answers(one) == expected
+
+
+def test_an_examiner_does_not_wait_for_libraries_of_notebooks() -> None:
+    code = """
+import sys, mklab.lab.forms.guest
+from mklab.lab import exercises
+from mklab.lab.checking import examiner
+print([exercises.find("00.1").stub, sorted({name.split(".")[0] for name in sys.modules})])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    stub_, loaded = ast.literal_eval(done.stdout)
+    assert stub_.startswith("def ")
+    assert {"jupytext", "nbformat", "jsonschema", "tornado", "IPython", "ipywidgets", "bqplot"} & set(loaded) == set()
 
 
 @pytest.mark.parametrize(

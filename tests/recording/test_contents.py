@@ -33,6 +33,34 @@ def test_any_moment_and_any_cut(writes: list[tuple[int, bytes]], cut: int) -> No
     assert contents.read(len(writes), 0x10000, SIZE) == kept[min(cut, len(writes) - 1) + 1]
 
 
+@given(WRITES, st.lists(st.tuples(st.integers(0), st.integers(0, SIZE - 1), st.binary(min_size=1)), max_size=40))
+def test_looks_put_in_between(writes: list[tuple[int, bytes]], later: list[tuple[int, int, bytes]]) -> None:
+    """Against a plain copy of all RAM for each look."""
+    contents, kept = Contents(RAM, 1 << 20), [bytes(SIZE)]
+
+    def stored(ram: bytes, offset: int, data: bytes) -> bytes:
+        return (ram[:offset] + data + ram[offset + len(data) :])[:SIZE]
+
+    for look, (offset, data) in enumerate(writes):
+        contents.note_write(look, 0x10000 + offset, data[: SIZE - offset])
+        kept.append(stored(kept[-1], offset, data))
+    for place, offset, data in later if writes else []:
+        look = place % (len(kept) - 1)
+        ram = stored(kept[look], offset, data)
+        pages = {0x10000 + at: ram[at : at + PAGE] for at in range(0, SIZE, PAGE)}
+        contents.insert(look, pages)
+        kept.insert(look + 1, ram)
+    for look, expected in enumerate(kept, -1):
+        assert contents.read(look, 0x10000, SIZE) == expected
+        changed = b"".join(bytes([one.old != one.new]) for one in contents.writes(look))
+        assert bool(changed) == (look >= 0 and kept[look] != expected)
+    again = Contents(RAM, 1 << 20)
+    for run in contents.runs():
+        again.put_back(run[0], run[1], run[3], run[2])
+    assert list(again.runs()) == list(contents.runs())
+    assert again.held == contents.held
+
+
 def test_what_comes_after_a_cut() -> None:
     """Long enough for keyframes on both sides of it."""
     contents = Contents(RAM, 1 << 20)

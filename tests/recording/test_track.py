@@ -28,6 +28,30 @@ def test_any_moment_and_any_cut(history: list[dict[str, int | None]], cut: int) 
     assert [track.at(look) for look in range(200, 240)] == [{**then, "a": look} for look in range(200, 240)]
 
 
+@given(st.lists(VALUES, min_size=2, max_size=120), st.lists(st.tuples(st.integers(0), VALUES), max_size=40))
+def test_looks_put_in_between(
+    history: list[dict[str, int | None]], later: list[tuple[int, dict[str, int | None]]]
+) -> None:
+    """Against the plain way: every moment's values, kept."""
+    track, kept, now = Track(), [], dict[str, int]()
+    for look, values in enumerate(history):
+        track.note(look, values)
+        now = {name: value for name, value in {**now, **values}.items() if value is not None}
+        kept.append(now)
+    for place, values in later:
+        look = place % len(kept)
+        track.insert(look, values)
+        before = kept[look - 1] if look else {}
+        kept.insert(look, {name: value for name, value in {**before, **values}.items() if value is not None})
+        assert [track.at(one) for one in range(len(kept))] == kept
+        assert track.last == kept[-1]
+    for look in range(len(kept)):
+        old, new = track.at(look - 1), kept[look]
+        names = {name for name in {**old, **new} if old.get(name) != new.get(name)}
+        if later:
+            assert names <= track.changed(look).keys()
+
+
 def test_what_comes_after_a_cut() -> None:
     """Long enough for keyframes on both sides of it."""
     track = Track()

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -20,8 +21,10 @@ from mklab.recording import Film
 from mklab.timeline.pages import offered
 from mklab.timeline.record import Recorder, record
 from mklab.timeline.sight import apic_values, register_values
+from mklab.timeline.timeline import Timeline
 from mklab.trace import ApicWrite, ConsoleByte, Delivered, Eoi, IpiSent, Slice
 from tests.machine.guestcode import CODE, DATA, PAGE_TABLE, long_mode, real_mode
+from tests.timeline.guests import guest
 
 EVERY = ["slice", "event", "instruction"]
 IPI = f"""
@@ -416,3 +419,46 @@ def test_console_bytes_stop_no_run(recorded: tuple[Machine, Host, Recorder]) -> 
     looked = {look.event for look in film.looks}
     characters = [event.seq for event in recorded[0].trace.of(ConsoleByte)]
     assert len(looked.intersection(characters)) > len(characters) / 2
+
+
+def test_looks_put_in_later_are_those_of_a_finer_film() -> None:
+    """Against a film that looked after each instruction; in any order, and what was recorded before stays as it was."""
+    pieces = [["movl $0xc4041, 0x300(%rbx)", "lock incl 0xe000"], ["pushq $5; popq %rax", "incq 0xe008"]]
+    machines = [guest(pieces, RoundRobin(37)) for _ in range(2)]
+    recorders = [record(machines[0], every="instruction"), record(machines[1])]
+    timeline = Timeline(machines[1])
+    for one in machines:
+        one.run(300)
+    fine, film, recorder = recorders[0].stop(), recorders[1].film, recorders[1]
+    looks, chance = len(film.looks), random.Random(5)
+    for time in chance.sample(range(1, film.looks[-1].time), 100):
+        timeline.seek_time(time)
+        if film.looks[film.look_at_time(time)].time < time == machines[1].time:
+            assert recorder.look_between(timeline.position - 1) in film.looks
+            looks += 1
+    assert [look.number for look in film.looks] == list(range(looks))
+    for look in film.looks:
+        there = [one.number for one in fine.looks if one.time == look.time and one.event == look.event]
+        frame, expected = film.frame_of(look.number), fine.frame_of(there[-1])
+        for cpu in range(2):
+            assert frame.registers(cpu) == expected.registers(cpu)
+            assert frame.apic(cpu) == expected.apic(cpu)
+            assert frame.where(cpu) == expected.where(cpu)
+            assert frame.code(cpu)[:1] == expected.code(cpu)[:1]
+        for page in {*film.contents.last, *fine.contents.last}:
+            assert frame.read(page, PAGE) == expected.read(page, PAGE)
+    finer = {((one.time, one.event), (two.time, two.event)): two for one, two in pairwise(fine.looks)}
+    compared = 0
+    for before, look in pairwise(film.looks):
+        known = finer.get(((before.time, before.event), (look.time, look.event)))
+        if known:  # nothing was seen between the two in either film
+            cpu = look.cpu or 0
+            assert (look.cpu, look.owner) == (known.cpu, known.owner)
+            assert film.registers[cpu].changed(look.number) == fine.registers[cpu].changed(known.number)
+            assert film.contents.writes(look.number) == fine.contents.writes(known.number)
+            compared += 1
+    assert compared >= 10
+    assert list(Film.from_bytes(film.to_bytes()).contents.runs()) == list(film.contents.runs())
+    timeline.seek_time(film.looks[3].time)
+    with pytest.raises(ValueError, match="time must lie between those of two looks, not"):
+        recorder.look_between(film.looks[3].event)

@@ -2,7 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from mklab.recording import Film
 from mklab.trace import ConsoleByte, Event, Planned, Printk
-from mklab.widgets import consoles
+from mklab.widgets import console_lines, consoles
 from mklab.widgets.console_lines import Lines, kernels
 from mklab.widgets.palette import LIGHT
 from mklab.widgets.picture import svg, twin
@@ -121,6 +121,38 @@ def test_a_long_console_is_on_the_page_in_part_and_searched_whole(written: Calla
     assert "1,100 earlier lines, 11 of 11 with hits shown" in PICTURE.body(found, 600)
     assert len(PICTURE.tell(view).splitlines()) == 201
     assert PICTURE.tell(view).startswith("1,300 earlier lines are left out here.")
+
+
+def test_hits_are_those_of_every_moment_though_the_console_grows(written: Callable[..., Film]) -> None:
+    """Against Python's own search in the text as it was; what is only begun is no hit."""
+    said = "\u0130stanbul ana\nananas BANANA ana\nana"
+    film = written(*[(Printk, 0, 0, {"kernel": "host", "text": said[:12]})])
+    for number, letter in enumerate(said[13:], 1):
+        film.extend([ConsoleByte(number, number, 0, kernel="host", byte=ord(letter))])
+        for search in ("ana", "\u0130S", "n") if number % 3 else ("ana",):
+            for event in range(0, number + 1, 5):
+                text = said[: 13 + event]
+                found = [one.start() for one in re.finditer(search, text, re.IGNORECASE)]
+                assert Lines.of(film, "host").hits(search, event) == [text.count("\n", 0, at) for at in found]
+    assert Lines.of(film, "host").hits("ana", film.count - 1) == [0, 1, 1, 1, 2]
+
+
+def test_what_was_found_is_not_looked_for_again(written: Callable[..., Film], monkeypatch: pytest.MonkeyPatch) -> None:
+    film = written(*printed(*["needle"] * 50))
+    read: list[int] = []
+    plain = console_lines._found
+
+    def counted(search: str, small: str, first: int = 0) -> Iterator[tuple[int, int]]:
+        read.append(len(small) - first)
+        return plain(search, small, first)
+
+    monkeypatch.setattr(console_lines, "_found", counted)
+    for event in (49, 20, 48):
+        Lines.of(film, "host").hits("needle", event)
+    film.extend([Printk(50, 50, 0, kernel="host", text="needle")])
+    Lines.of(film, "host").hits("needle", 50)
+    assert read[0] == 50 * len("needle\n")
+    assert max(read[1:]) <= 2 * len("needle\n")
 
 
 def test_lines_can_be_selected(told_film: Film) -> None:

@@ -16,6 +16,7 @@ from mklab.structs import Field, Struct
 from mklab.trace import Event
 from mklab.widgets import bits_words, details
 from mklab.widgets.event_words import told
+from mklab.widgets.palette import LIGHT
 from mklab.widgets.picture import markup, svg, twin
 from mklab.widgets.view import View
 
@@ -213,6 +214,16 @@ def test_long_values_are_broken_not_cut(written: Callable[..., Film]) -> None:
     page = PICTURE.body(at(film, 0), 480)
     assert page.count("x" * 20) >= 400 // 60
     assert sum(len(part) for part in page.replace("<", ">").split(">") if set(part) == {"x"}) == 400
+
+
+def test_words_are_not_broken_where_a_line_can_end(written: Callable[..., Film]) -> None:
+    step = {"function": "work", "step": "wait", "detail": "it is still illicit; till it will, it is ill"}
+    view = at(written((trace.Step, 1, 0, step)), 0)
+    whole = set(" ".join([PICTURE.tell(view), PICTURE.answer(view), "e0 work: wait"]).split())
+    for width in range(480, 900, 20):
+        root = ET.fromstring(f"<svg>{PICTURE.draw(view, LIGHT, width).content}</svg>")
+        shown = [word for text in root.iter("text") for word in (text.text or "").split()]
+        assert not [word for word in shown if word not in whole]
 
 
 def test_the_module_needs_no_engine() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mklab.recording import Film, Moment, Span
 from mklab.trace import Event, Halted, Init, IpiSent, ModeChange, OwnerChange, Sipi, Woken
 from mklab.widgets.boxes import SHORTEST, Box, Window, cut, stretches
-from mklab.widgets.lanes import Group, end_of, groups, lane, ticks
+from mklab.widgets.lanes import Group, end_of, groups, lane, plans, ticks
 from mklab.widgets.view import View
 
 
@@ -176,8 +176,8 @@ def test_a_broken_plan_is_framed_from_when_it_broke(told_film: Film) -> None:
     window = Window(0, 18_000, 18_000)
     lanes = [lane(view, group, window) for group in groups(view)[0]]
     assert [one.broken_plans() for one in lanes] == [[], [], [], [(14_300, 18_000)]]
-    assert lanes[3].plans() == [(14_000, 18_000, "kernel 2")]
-    assert lanes[2].plans() == [(2_000, 18_000, "kernel 1")]
+    assert plans(lanes[3].past) == [(14_000, 18_000, "kernel 2")]
+    assert plans(lanes[2].past) == [(2_000, 18_000, "kernel 1")]
     assert [one.has_trouble for one in lanes] == [False, False, False, True]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from mklab.recording import Film
 from mklab.widgets.memory import Layout, Region, amount, stretch
-from tests.widgets.memory_film import DESCRIPTION, RAM, film, image, told
+from tests.widgets.memory_film import BOOT_INFO, DESCRIPTION, RAM, film, image, told
 
 
 def layout(one: Film) -> Layout:
@@ -65,6 +65,20 @@ def test_parts_and_what_is_inside_them() -> None:
     names = [found.place.name for found in one.parts(0, 0x20000)]
     assert names == ["kimages", "trampoline", "tables", "mk_shared_data", "mk_boot_info", "stacks"]
     assert [found.place.name for found in one.inside(one.parts(0, 0x20000)[0])] == ["kexec_image_list"]
+
+
+def test_what_all_this_follows_from() -> None:
+    """Each kernel's memory map, and its pointer to the slots: found byte by byte, and in any stretch."""
+    one = layout(film())
+    size = BOOT_INFO.size
+    starts = [(0x8100, size), (0x8200, 8), (0x20100, size), (0x20200, 8), (0x30100, size), (0x30200, 8)]
+    bytes_ = {start + at for start, length in starts for at in range(length)}
+    places = [*range(0x8080, 0x8280), *range(0x20080, 0x20280), *range(0x30080, 0x30280)]
+    assert [at for at in places if one.follows_from(at, 1)] == sorted(bytes_)
+    for at in places[::7]:
+        assert one.follows_from(at, 100) == bool(bytes_ & set(range(at, at + 100)))
+    assert one.follows_from(0, 1 << 40)
+    assert not one.follows_from(0x40000, 1 << 40)
 
 
 def test_numbers_in_words() -> None:

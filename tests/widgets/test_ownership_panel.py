@@ -67,14 +67,52 @@ def test_it_shows_what_the_picture_shows(panel: OwnershipPanel) -> None:
     assert [np.nanmax(line[:, 0]) for line in curves(panel, LIVE.line("kernel 2"))] == [18_000]
 
 
-def test_the_moment_moves_and_what_is_later_is_dotted(panel: OwnershipPanel) -> None:
-    (dotted,) = [one.mark for name, one in panel.chart._layers.items() if name == "later"]
-    assert dotted.x.size == 0
+def drawn(panel: OwnershipPanel, layer: str) -> bqplot.Lines:
+    mark: bqplot.Lines = panel.chart._layers[layer].mark
+    return mark
+
+
+def test_the_moment_moves_and_what_is_later_is_covered_and_dotted(panel: OwnershipPanel) -> None:
+    cover = drawn(panel, "cover")
+    assert cover.x.size == 0
     panel.stage.move(45)
-    assert dotted.line_style == "dotted"
-    assert np.nanmin(dotted.x) == pytest.approx(12_000)
+    assert np.nanmin(cover.x) == pytest.approx(12_000)
+    assert np.nanmax(cover.x) >= 18_000
+    assert np.nanmin(cover.y) <= 0
+    assert np.nanmax(cover.y) == 4
+    assert cover.fill_colors == [LIVE.role("paper")]
     moments = [np.nanmin(line[:, 0]) for line in curves(panel, LIVE.role("ink"))]
     assert pytest.approx(12_000) in moments
+    # All that is not covered is drawn before the cover, what is later in outlines after it.
+    order = [mark for mark in panel.chart.figure.marks if isinstance(mark, bqplot.Lines)]
+    below, above = order[: order.index(cover)], order[order.index(cover) + 1 :]
+    assert {drawn(panel, "boxes"), drawn(panel, "boxes strokes"), drawn(panel, "plans")} == set(below)
+    dotted = drawn(panel, "outlines")
+    assert dotted in above
+    assert dotted.line_style == drawn(panel, "later").line_style == "dotted"
+    assert np.nanmax(dotted.x) == pytest.approx(18_000)
+
+
+def test_a_scrub_sends_no_box_of_the_whole_run_again(panel: OwnershipPanel, sent: Counter[str]) -> None:
+    whole = [drawn(panel, layer).model_id for layer in ("plans", "boxes", "boxes strokes", "outlines")]
+    for event in (45, 30, 45):
+        sent.clear()
+        panel.stage.move(event)
+    assert sent[drawn(panel, "cover").model_id] == 1
+    assert [sent[model] for model in whole] == [0, 0, 0, 0]
+    press(panel, "zoom-in")
+    assert [sent[model] for model in whole] == [1, 1, 1, 1]
+
+
+def test_a_box_that_has_hardly_begun_is_drawn_long_enough(panel: OwnershipPanel) -> None:
+    last = drawn(panel, "last")
+    panel.stage.move(45)
+    assert last.x.size == 0
+    # Kernel 1 has had CPU 2 for 90 instructions of 18,000.
+    panel.stage.move(next(event.seq for event in panel.stage.view.film.events if event.time == 9_100))
+    assert np.nanmax(last.x) == pytest.approx(9_100)
+    assert np.nanmin(last.x) < 9_100 - 60
+    assert "transparent" not in last.fill_colors
 
 
 @pytest.fixture
@@ -145,7 +183,7 @@ def test_zooming_in_tells_apart_what_was_one_box(written: Callable[..., Film]) -
     film.look(0, "host")
     panel = OwnershipPanel(Player(film))
     panel.stage.move(film.count - 1)
-    boxes = panel.chart._layers["boxes"].mark
+    boxes = drawn(panel, "boxes")
     assert len(np.atleast_2d(boxes.x)) < 10
     panel.show_range(100_000, 102_000)
     assert len(np.atleast_2d(boxes.x)) == 20

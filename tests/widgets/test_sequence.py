@@ -168,6 +168,15 @@ def test_past_a_dozen_cpus_lanes_are_the_kernels(written: Callable[..., Film]) -
     assert {Lane("cpu", 9), Lane("cpu", 10)} <= set(chosen.lanes)
 
 
+@pytest.mark.parametrize("width", [600, 900])
+def test_heads_of_kernels_stand_apart(written: Callable[..., Film], width: int) -> None:
+    film = written(*exchange(60, 16), cpus=16)
+    heads = [text for text in drawn(View.at_end(film), width=width).iter(f"{SVG}text") if text.get("y") == "14"]
+    (left, one), (right, other) = [(float(head.get("x", "0")), head.text or "") for head in heads[:2]]
+    # Bold letters are wider: as those of two pixels more.
+    assert right - left - (width_of(one, 14) + width_of(other, 14)) / 2 >= 8
+
+
 def test_a_dozen_cpus_have_their_own(written: Callable[..., Film]) -> None:
     film = written(*exchange(60, 12), cpus=12)
     for width in (480, 600, 1240):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 from collections.abc import Callable
 from typing import Any
 from weakref import ref
@@ -216,6 +217,45 @@ def test_a_run_leaves_room_for_esc() -> None:
         await asyncio.sleep(0.05)
         assert stage.driver.look == look
         assert "interrupted by you" in stage.steering.status
+
+    in_a_loop(scene)
+
+
+@pytest.mark.parametrize("speed", ["0", "1"])
+def test_ctrl_c_interrupts_a_run_and_is_then_what_it_was(speed: str) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a Jupyter kernel between two messages
+
+    async def scene() -> None:
+        stage = Stage(Slow(film_of(2000)))
+        stage.steering.set("speed", speed)
+        stage.steering.run()
+        await asyncio.sleep(0.02)
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0.02)
+        assert not stage.steering.running
+        assert "interrupted by you" in stage.steering.status
+        await asyncio.sleep(0)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+    try:
+        in_a_loop(scene)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_that_was_interrupted_does_not_go_on_beside_the_next() -> None:
+    async def scene() -> None:
+        stage = Stage(Slow(film_of(2000)))
+        stage.steering.set("speed", "1")
+        before = asyncio.all_tasks()
+        stage.steering.run()
+        await asyncio.sleep(0)
+        stage.steering.interrupt()
+        stage.steering.run()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks() - before) == 1
+        stage.steering.interrupt()
 
     in_a_loop(scene)
 

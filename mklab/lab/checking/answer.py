@@ -2,13 +2,11 @@
 
 import json
 import re
-import selectors
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,15 +16,20 @@ import mklab
 from mklab.errors import KexecError, MklabError
 from mklab.lab.checking import wire
 from mklab.lab.checking.candidate import CELL
+from mklab.lab.checking.peer import Peer
 
-__all__ = ["UNLIMITED", "Answer", "AnswerError", "Offer"]
+__all__ = ["UNLIMITED", "Answer", "AnswerError", "Offer", "readable"]
 
 _SECONDS = 2
 """Of the processor's time: seconds of a clock would make a slow computer a wrong answer."""
-_WAIT = 20.0
-"""Of a clock, for an answer that only sleeps."""
-_MEMORY = 1 << 30
+_WAIT, _IDLE = 50.0, 10.0
+"""Of a clock, for all that it makes others wait; and for an answer that only sleeps."""
+_BEGIN = 50.0
+"""Of a clock, for the process to begin, on a computer that is busy."""
+_MEMORY = 512 << 20
 _FILE = 1 << 20
+_ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""NumPy takes memory for every processor that it might use."""
 _MOST_ASKED = 20_000
 
 UNLIMITED: list[str] = []
@@ -88,6 +91,7 @@ class Answer:
         self.source = source
         self._prelude = prelude
         self._process: subprocess.Popen[bytes] | None = None
+        self._peer: Peer | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._names: list[str] = []
         self._offers: Mapping[str, Offer] = {}
@@ -150,9 +154,16 @@ class Answer:
         return self._exchange(message)
 
     def _load(self) -> None:
-        self._begin()
         try:
-            self._names = self._exchange({"load": self.source, "prelude": self._prelude})
+            self._begin()
+        except AnswerError as error:
+            # Nothing of the cell has run.
+            raise MklabError(f"the process for an answer did not begin: {error}") from None
+        try:
+            names = self._exchange({"load": self.source, "prelude": self._prelude})
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise AnswerError("died", "its process sent something that makes no sense")
+            self._names = names
         except AnswerError:
             self.close()
             raise
@@ -163,8 +174,7 @@ class Answer:
             "seconds": _SECONDS,
             "memory": _MEMORY,
             "file_size": _FILE,
-            "readable": _readable(),
-            "writable": self._folder.name,
+            "readable": [*readable(), self._folder.name],
         }
         package = Path(mklab.__file__).parent.parent
         self._process = subprocess.Popen(
@@ -173,9 +183,15 @@ class Answer:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self._folder.name,
-            env={"PYTHONPATH": str(package), "PYTHONHASHSEED": "0", "HOME": self._folder.name, "PATH": ""},
+            env={"PYTHONPATH": str(package), "PYTHONHASHSEED": "0", "HOME": self._folder.name, "PATH": "", **_ALONE},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._peer = Peer(
+            self._process.stdin.fileno(), self._process.stdout.fileno(), self._process.pid, _BEGIN, _BEGIN
         )
         missing = [str(one) for one in self._receive().get("missing", ())]
+        self._peer.left, self._peer.idle = _WAIT, _IDLE
         UNLIMITED.extend(one for one in missing if one not in UNLIMITED)
 
     def _exchange(self, message: dict[str, Any]) -> Any:
@@ -237,28 +253,35 @@ class Answer:
             return {"value": None}
 
     def _send(self, message: dict[str, Any]) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
+        assert self._peer is not None
         try:
-            wire.send(self._process.stdin, message)
+            self._peer.send(message)
+        except TimeoutError:
+            raise self._idle() from None
         except OSError:
             raise self._death() from None
 
     def _receive(self) -> dict[str, Any]:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        deadline = time.monotonic() + _WAIT
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(deadline - time.monotonic()):
-                self.close()
-                raise AnswerError("endless", f"it waited for {_WAIT:.0f} seconds and did nothing")
+        assert self._peer is not None
         try:
-            return wire.receive(self._process.stdout)
+            return self._peer.receive()
+        except TimeoutError:
+            raise self._idle() from None
         except EOFError:
             raise self._death() from None
         except wire.WireError as error:
             raise AnswerError("died", f"its process sent something that makes no sense: {error}") from None
+
+    def _idle(self) -> AnswerError:
+        assert self._peer is not None
+        slept = self._peer.idle <= 0
+        self.close()
+        return AnswerError(
+            "endless",
+            f"it waited for {_IDLE:.0f} seconds and did nothing"
+            if slept
+            else f"it had not ended after {_WAIT:.0f} seconds",
+        )
 
     def _death(self) -> AnswerError:
         """Why the candidate is gone."""
@@ -281,8 +304,8 @@ def _ended(code: int) -> str:
         return f"signal {-code}"
 
 
-def _readable() -> list[str]:
-    """What Python and mklab need to be imported."""
+def readable() -> list[str]:
+    """What Python and mklab need to be imported: an answer can read it, and nothing else."""
     paths = {sys.prefix, sys.base_prefix, sysconfig.get_paths()["stdlib"], str(Path(mklab.__file__).parent)}
     paths |= {str(Path(path).resolve()) for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
-    return sorted({*paths, "/usr", "/lib", "/lib64", "/etc", "/dev/null", "/dev/urandom"})
+    return sorted({*paths, "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"})

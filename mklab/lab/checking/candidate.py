@@ -138,14 +138,14 @@ def main() -> None:
     """Run until the examiner has no more questions; the arguments are its limits (JSON)."""
     import json
 
-    hears, says = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    hears, says, last_words = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"), os.dup(2)
     nothing = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1):
+    for number in (0, 1, 2):
         os.dup2(nothing, number)
-    faulthandler.enable()
+    faulthandler.enable(last_words)
     if hasattr(signal, "SIGXCPU"):
-        # Before it dies of its limit, it says where it was: on standard error, which the examiner keeps.
-        faulthandler.register(signal.SIGXCPU, all_threads=False, chain=True)
+        # Before it dies of its limit, it says where it was: to the examiner alone.
+        faulthandler.register(signal.SIGXCPU, last_words, all_threads=False, chain=True)
     missing = impose(Limits(**json.loads(sys.argv[1])))
     wire.send(says, {"missing": missing})
     Candidate(hears, says).serve()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import IO, Any
 
-__all__ = ["LONGEST", "Reference", "WireError", "decode", "encode", "receive", "send"]
+__all__ = ["LONGEST", "Reference", "WireError", "decode", "encode", "line", "message", "receive", "send"]
 
 LONGEST = 16 << 20
 """Bytes of a message at most."""
@@ -98,40 +98,56 @@ def decode(data: Any, find: Callable[[str], Any]) -> Any:
             case _:
                 ((kind, items),) = data.items()
                 return _SEQUENCES[kind](decode(item, find) for item in items)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except Exception as error:  # a record refuses what it likes
         raise WireError(f"a message holds {str(data)[:80]!r}: {error}") from None
 
 
-def send(stream: IO[bytes], message: dict[str, Any]) -> None:
+def line(message: dict[str, Any]) -> bytes:
+    """The line that carries a message.
+
+    Raises:
+        WireError: it is too long.
+    """
+    text = json.dumps(message).encode() + b"\n"
+    if len(text) > LONGEST:
+        raise WireError(f"it is longer than {LONGEST >> 20} MiB")
+    return text
+
+
+def message(text: bytes) -> dict[str, Any]:
+    """The inverse of :func:`line`.
+
+    Raises:
+        WireError: it is none.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise WireError(f"it is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise WireError("it is no object")
+    return found
+
+
+def send(stream: IO[bytes], sent: dict[str, Any]) -> None:
     """Send one message.
 
     Raises:
         WireError: it is too long.
         OSError: nobody listens any more.
     """
-    line = json.dumps(message).encode() + b"\n"
-    if len(line) > LONGEST:
-        raise WireError(f"it is longer than {LONGEST >> 20} MiB")
-    stream.write(line)
+    stream.write(line(sent))
     stream.flush()
 
 
 def receive(stream: IO[bytes]) -> dict[str, Any]:
-    """Receive one message.
+    """Receive one message from somebody who is trusted.
 
     Raises:
         EOFError: the other side has ended.
-        WireError: it is too long, or none.
+        WireError: it is none.
     """
-    line = stream.readline(LONGEST + 1)
-    if not line.endswith(b"\n"):
-        if len(line) > LONGEST:
-            raise WireError(f"it is longer than {LONGEST >> 20} MiB")
+    text = stream.readline()
+    if not text.endswith(b"\n"):
         raise EOFError
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"it is no JSON: {error}") from None
-    if not isinstance(message, dict):
-        raise WireError("it is no object")
-    return message
+    return message(text)

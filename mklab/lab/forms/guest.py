@@ -6,6 +6,7 @@ from mklab.errors import GuestBuildError
 from mklab.lab import guestcode, guestrun
 from mklab.lab.checking.answer import Answer
 from mklab.lab.exercise import Exercise, Mistake, not_yet
+from mklab.lab.guestcode import Frame
 from mklab.lab.guestrun import Place, Ran
 from mklab.lab.verdict import Verdict
 from mklab.machine.machine import MOST_EVENTS
@@ -27,6 +28,8 @@ def guest(
     *,
     place: Place | Callable[[int], Place] = Place(),  # noqa: B008  # plain data that never changes
     causes: Callable[[Ran, int], Verdict | None] | None = None,
+    before: str = "",
+    after: str = "",
     sources: tuple[tuple[str, str], ...] = (),
     alternatives: tuple[str | Mistake, ...] = (),
     given: Callable[[int], str] | None = None,
@@ -41,12 +44,14 @@ def guest(
         place: how the code is run; or a function that says so by the seed.
         causes: asked first about a run that went wrong: a known cause gets its own words. None from it: the general
             ones serve.
-        sources: further sources that are built with the cell, each a file name (``frame.S``) and its text.
+        before, after: text above and below the cell, in the same file, where the cell is a part of something larger.
+        sources: further sources that are built with the cell, each a file name (``frame.S``) and its text; the cell may
+            include the headers among them.
     """
 
     def judged(answer: Answer, seed: int) -> Verdict:
         where = place(seed) if callable(place) else place
-        code = built(answer.source, _LANGUAGES[kind], where, dict(sources))
+        code = built(answer.source, _LANGUAGES[kind], where, frame)
         if isinstance(code, Verdict):
             return code
         ran = guestrun.run(code, where)
@@ -55,21 +60,25 @@ def guest(
             return judge(ran, seed)
         return (causes and causes(ran, seed)) or trouble
 
+    frame = Frame(before, after, sources)
     if kind not in _LANGUAGES:
         raise ValueError(f"kind must be one of {list(_LANGUAGES)}, not {kind!r}")
-    return Exercise(id, title, kind, judged, hints, mistakes, alternatives, given=given, solve=solve)
+    return Exercise(id, title, kind, judged, hints, mistakes, alternatives, given=given, solve=solve, frame=frame)
 
 
-def built(text: str, lang: str, place: Place, sources: dict[str, str] | None = None) -> guestcode.Code | Verdict:
+def built(
+    text: str,
+    lang: str,
+    place: Place,
+    frame: Frame = Frame(),  # noqa: B008  # plain data that never changes
+) -> guestcode.Code | Verdict:
     """A cell's machine code, or the verdict on a cell that gives none that can be run.
 
     Raises:
         GuestBuildError: it is not the cell that is at fault: the compiler is missing.
     """
     try:
-        code = guestcode.compiled(
-            text, lang, place.base, **{k.replace(".", "_"): v for k, v in (sources or {}).items()}
-        )
+        code = guestcode.compiled(text, lang, place.base, frame)
     except GuestBuildError as error:
         if "ziglang" in str(error):
             raise
@@ -78,7 +87,9 @@ def built(text: str, lang: str, place: Place, sources: dict[str, str] | None = N
         return not_yet(
             f"Your cell does not {action}: {first.partition(': ')[2] if first.startswith('line ') else first}.",
             f"{first.partition(':')[0]}: {rest.partition(chr(10))[0].strip()}" if first.startswith("line ") else "",
-            "Look at this line first: what comes after it may follow from it.",
+            "Look at this line first: what comes after it may follow from it."
+            if first.startswith("line ")
+            else "Find it in your cell.",
         )
     if place.entry and place.entry not in code.symbols:
         return not_yet(

@@ -103,7 +103,7 @@ def _tried(answer: Answer, function: str, case: Case) -> Verdict | None:
     known = next((message for result, message in case.wrong if result == got), "")
     happened = known or f"In the case of {case.name} your function gave something else."
     happened = f"{happened} {first_difference(case.expected, got)}".strip()
-    if got is None:
+    if got is None and not known:
         happened = f"In the case of {case.name} your function returned None. Has it a return on every path?"
     return not_yet(happened, where, look, expected=_value(case.expected), got=_value(got))
 

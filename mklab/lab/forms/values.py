@@ -24,12 +24,18 @@ class Value:
         what: what it is, in words: ``the byte at 0x1233``.
         look: what to do about a wrong one: where to look.
         show: whether a wrong answer is told the right value; else it is told what kind of value it is.
+        decimal: whether numbers are written in decimal, as those of events are; else in hexadecimal.
     """
 
     name: str
     what: str
     look: str
     show: bool = False
+    decimal: bool = False
+
+    def written(self, value: Any) -> str:
+        """``value`` as Python source, and as a verdict shows it."""
+        return repr(value) if self.decimal else as_python(value)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def values(
 
     def solve(seed: int) -> str:
         right = facts(seed)
-        return "\n".join(f"{name} = {as_python(right[name])}" for name in names)
+        return "\n".join(f"{one.name} = {one.written(right[one.name])}" for one in asked)
 
     solved = solve if given is not None else None
     return Exercise(id, title, kind, judge, hints, mistakes, given=given, solve=solved)
@@ -99,16 +105,22 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
     if first is None:
         return Verdict(Outcome.PASSED, passed)
     value, yours = right[first.name], got[first.name]
-    known = next((one for one in wrong if all(_same(v, got[k]) for k, v in one.values(right).items())), None)
+    known = next((one for one in wrong if _is(one.values(right), first.name, got)), None)
     happened = known.message if known else f"{first.name} is not {first.what}."
-    difference = first_difference(value, yours, show=first.show)
+    letter = isinstance(value, str) and len(value) == 1
+    difference = "" if letter else first_difference(value, yours, show=first.show)
     return not_yet(
         f"{happened} {difference}".strip(),
         first.name,
         first.look,
-        expected=f"{first.name} = {as_python(value) if first.show else kind_of(value)}",
-        got=f"{first.name} = {_short(as_python(yours))}",
+        expected=f"{first.name} = {first.written(value) if first.show else kind_of(value)}",
+        got=f"{first.name} = {_short(first.written(yours))}",
     )
+
+
+def _is(wrong: Facts, first: str, got: Facts) -> bool:
+    """Whether an answer has all of the ``wrong`` values, and among them the first that differs."""
+    return first in wrong and all(_same(value, got[name]) for name, value in wrong.items())
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -22,9 +22,11 @@ from mklab.timeline.explore.invariants import (
     NoLostMessage,
     Question,
 )
+from mklab.timeline.explore.outcomes import Outcome, Outcomes, follow, outcomes
+from mklab.timeline.explore.pilot import At, chosen_points, pilot
 from mklab.timeline.explore.progress import Bar
-from mklab.timeline.explore.result import Counterexample, Coverage, Exploration
-from mklab.timeline.explore.search import Points, Search
+from mklab.timeline.explore.result import Counterexample, Coverage, Exploration, covered
+from mklab.timeline.explore.search import Search
 from mklab.timeline.explore.state import digest
 from mklab.timeline.explore.workers import Experiment, InProcess, Remote, begin_process, build
 
@@ -39,11 +41,12 @@ __all__ = [
     "NoDataRace",
     "NoDeadlock",
     "NoLostMessage",
+    "Outcome",
+    "Outcomes",
     "explore",
+    "follow",
+    "outcomes",
 ]
-
-At = Sequence[str | tuple[int, int]]
-EVERYWHERE: At = ("memory", "interrupts")
 
 
 def explore(
@@ -52,6 +55,8 @@ def explore(
     *,
     depth: int | None = None,
     at: At | None = None,
+    most: int | None = None,
+    shared: Sequence[tuple[int, int]] = (),
     reduce: bool = True,
     processes: int = 1,
     dask: str | None = None,
@@ -68,6 +73,9 @@ def explore(
         at: where interleavings are enumerated: ``"memory"`` that CPUs share, ``"interrupts"`` (where IPIs are sent and
             interrupts delivered, and at shared ports), or ranges ``(start, end)`` of memory instead of all of it.
             What is left out happens in one order only, and the result claims nothing about others.
+        most: states after which it ends with the level under way; None: no bound.
+        shared: ranges ``(start, end)`` of memory that count as shared from the beginning, whoever touches them; what
+            else CPUs share is found. A loop that waits for such memory is short.
         reduce: whether to leave out transitions that lead nowhere new; without, every one is followed.
         processes: of this computer that share the work.
         dask: address of a Dask scheduler whose workers share it.
@@ -91,7 +99,9 @@ def explore(
     depth = experiment.depth if depth is None else depth
     if depth is not None:
         require("depth", depth, 0, 1 << 20, " visible operations")
-    points = _points(experiment.at if at is None else at)
+    if most is not None:
+        require("most", most, 1, 1 << 30, " states")
+    points = chosen_points(experiment.at if at is None else at)
     began = time.monotonic()
     with ExitStack() as stack:
         stopped = stack.enter_context(_interruptible())
@@ -101,10 +111,10 @@ def explore(
         if dask or processes > 1:
             executor = _cluster(dask, stack) if dask else _processes(processes, stack)
             workers = Remote(executor, factory, uuid.uuid4().hex, reduce, here, stopped)
-        shared, lengths = _pilot(here, points)
+        known, lengths = pilot(here, points, shared)
         bar = stack.enter_context(Bar(lengths, depth, Console(stderr=True))) if progress else None
-        search = Search(workers, depth, points, bar or (lambda _: None))
-        search.run(shared)
+        search = Search(workers, depth, points, bar or (lambda _: None), most)
+        search.run(known)
         _look_for_stuck(search, here)
         return _result(search, here, invariants, depth, time.monotonic() - began)
 
@@ -120,19 +130,6 @@ def _invariant(one: Any) -> Invariant:
     if not callable(one):
         raise TypeError(f"invariant must be one that is built in, or a function of the machine, not {one!r}")
     return Always(one)
-
-
-def _points(at: At) -> Points:
-    ranges = []
-    for one in at:
-        if isinstance(one, tuple) and len(one) == 2:
-            require("the start of a range of at", one[0], 0, one[1])
-            ranges.append(one)
-        elif one not in EVERYWHERE:
-            raise ValueError(f"each of at must be 'memory', 'interrupts' or a range of addresses, not {one!r}")
-    if "memory" in at:
-        return Points(True, "interrupts" in at)
-    return Points(tuple(ranges), "interrupts" in at)
 
 
 @contextmanager
@@ -173,21 +170,6 @@ def _cluster(address: str, stack: ExitStack) -> Any:
         raise MklabError(f"there is no Dask scheduler at {address}: {error}") from None
 
 
-def _pilot(here: InProcess, points: Points) -> tuple[set[int], list[int]]:
-    """What CPUs share in a few plain runs, and how many transitions each makes."""
-    from mklab.timeline.explore.expand import Partition
-
-    here.begin(Partition(forget=False))
-    shared, lengths = here.pilot()
-    if shared:
-        memory = tuple(sorted(word for word in shared if word >= 0))
-        others = tuple(sorted((word for word in shared if word < 0), reverse=True))
-        here.begin(Partition(memory, others, points.chosen(shared)))
-        more, lengths = here.pilot()
-        shared |= more
-    return shared, lengths
-
-
 def _look_for_stuck(search: Search, here: InProcess) -> None:
     """Ask the invariants about CPUs that wait in loops for ever."""
     now = search.current
@@ -205,20 +187,7 @@ def _result(
     search: Search, here: InProcess, invariants: Sequence[Invariant], depth: int | None, seconds: float
 ) -> Exploration:
     now = search.current
-    coverage = Coverage(
-        states=len(now.parents),
-        transitions=now.transitions,
-        pruned=now.pruned,
-        performed=now.performed,
-        finals=len(now.finals),
-        depth=len(now.levels) - 1,
-        bound=depth,
-        complete=now.complete,
-        interrupted=search.interrupted,
-        passes=search.passes,
-        shared=8 * len(search.partition.shared),
-        seconds=round(seconds, 3),
-    )
+    coverage = covered(search, depth, seconds)
     counterexample = None if now.violation is None else _counterexample(here, invariants, *now.violation)
     finals = frozenset(digest(repr(state)) for state in now.finals)
     return Exploration(counterexample, coverage, tuple(one.name for one in invariants), finals)
@@ -228,9 +197,10 @@ def _counterexample(
     here: InProcess, invariants: Sequence[Invariant], name: str, what: str, path: bytes
 ) -> Counterexample:
     transitions = [transition for _, transition in here.follow(path)]
+    operations = tuple(one.operation for one in transitions)
     choices = tuple(choice for transition in transitions for choice in transition.choices)
     races = [one for one in invariants if isinstance(one, NoDataRace) and one.name == name]
     times: tuple[tuple[int, ...], ...] = ()
     if races:
         times = tuple(clocks(transitions, here.cpus, races[0].synchronises))
-    return Counterexample(name, what, tuple(str(one.operation) for one in transitions), choices, times)
+    return Counterexample(name, what, tuple(map(str, operations)), choices, times, operations)

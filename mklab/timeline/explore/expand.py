@@ -52,14 +52,14 @@ class Expansion:
 
     Attributes:
         children: the states reached.
-        pruned: where the transitions lead that were not followed, for another order of the same leads there, too.
+        pruned: the transitions that were not followed, for another order of the same leads there, too.
         violations: what the invariants say of the state.
         final: whether nothing can run there.
         engine: transitions that the machine performed; the others were known.
     """
 
     children: list[Child] = field(default_factory=list)
-    pruned: list[State] = field(default_factory=list)
+    pruned: list[Child] = field(default_factory=list)
     violations: list[tuple[str, str]] = field(default_factory=list)
     final: bool = False
     engine: int = 0
@@ -212,7 +212,7 @@ class Expander:
         tried: list[Transition] = []
         for transition in found:
             if sleep >> transition.cpu & 1:
-                result.pruned.append(self.settled(self.after(state, transition)))
+                result.pruned.append(Child(transition.cpu, self.settled(self.after(state, transition)), 0))
                 tried.append(transition)
         for transition in found:
             if sleep >> transition.cpu & 1:

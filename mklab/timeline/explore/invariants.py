@@ -46,6 +46,11 @@ class Situation:
         return self.stuck or not self.transitions
 
     @property
+    def state(self) -> State:
+        """The state itself."""
+        return self._state
+
+    @property
     def stopped(self) -> bool:
         """Whether the platform was reset, or the run ended."""
         return not self._state.platform
@@ -99,8 +104,9 @@ class NoDataRace:
 
     An access synchronises where it is a locked instruction or XCHG, a step of a kernel function, or lies in ``sync``:
     ranges ``(start, end)`` of memory whose plain loads and stores are acquire and release, as they are on x86 for
-    variables that the program's author has declared atomic. Two such accesses can happen at the same time where, and
-    only where, some execution has them unordered by happens-before (docs/exploration.md).
+    variables that the program's author has declared atomic. An instruction that reads and writes without LOCK is
+    neither: hardware makes two accesses of it, with others in between. Two such accesses can happen at the same time
+    where, and only where, some execution has them unordered by happens-before (docs/exploration.md).
     """
 
     name = "no data race"
@@ -130,7 +136,13 @@ class NoDataRace:
 
     def synchronises(self, operation: Operation, access: Access) -> bool:
         """Whether this access of that operation does."""
-        return operation.atomic or any(start <= access.paddr < end for start, end in self.sync)
+        if operation.atomic:
+            return True
+        others = [one for one in operation.accesses if one.write != access.write]
+        is_update = any(
+            one.paddr < access.paddr + access.size and access.paddr < one.paddr + one.size for one in others
+        )
+        return not is_update and any(start <= access.paddr < end for start, end in self.sync)
 
 
 class NoDeadlock:

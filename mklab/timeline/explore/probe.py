@@ -213,6 +213,15 @@ class Probe:
 
     def _describe(self, cpu: int, registers: Registers, accesses: tuple[Access, ...]) -> Operation:
         """The operation that a transition began with; what an instruction is called is remembered for this pass."""
+        memory = self._machine.memory
+        # Reading the code to name it is no access of the CPU's: behind the code may lie what others write.
+        witness, memory.witness = memory.witness, None
+        try:
+            return self._named(cpu, registers, accesses)
+        finally:
+            memory.witness = witness
+
+    def _named(self, cpu: int, registers: Registers, accesses: tuple[Access, ...]) -> Operation:
         key = cpu, registers.linear_rip, registers.cr3, registers.mode, self._event[0]
         if self._event[0] in ("step", "interrupt"):
             return describe(self._machine, cpu, registers, self._event, accesses)

@@ -1,12 +1,16 @@
 """What an exploration has found, and what it has covered."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mklab.machine.machine import Machine, Stop
 from mklab.machine.schedule import Scripted
+from mklab.timeline.explore.transition import Operation
 
-__all__ = ["Counterexample", "Coverage", "Exploration"]
+if TYPE_CHECKING:
+    from mklab.timeline.explore.search import Search
+
+__all__ = ["Counterexample", "Coverage", "Exploration", "covered"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Counterexample:
         steps: what the CPUs do, one visible operation after the other, in words.
         choices: CPU and budget of each slice from the beginning on, as :class:`Scripted` has them.
         clocks: for a data race, the vector clock of each step.
+        operations: the steps as data: who, where in the code, which accesses.
     """
 
     invariant: str
@@ -26,6 +31,7 @@ class Counterexample:
     steps: tuple[str, ...]
     choices: tuple[tuple[int, int], ...]
     clocks: tuple[tuple[int, ...], ...] = ()
+    operations: tuple[Operation, ...] = ()
 
     @property
     def schedule(self) -> Scripted:
@@ -102,6 +108,25 @@ class Coverage:
             f"{reach}: {self.states:,} states, {self.transitions:,} transitions ({self.pruned:,} more pruned, "
             f"{self.performed:,} executed by the machine), {self.finals:,} final states, {self.shared} shared bytes"
         )
+
+
+def covered(search: "Search", depth: int | None, seconds: float) -> Coverage:
+    """How far ``search``, bounded by ``depth`` transitions of a path, has come in ``seconds``."""
+    now = search.current
+    return Coverage(
+        states=len(now.parents),
+        transitions=now.transitions,
+        pruned=now.pruned,
+        performed=now.performed,
+        finals=len(now.finals),
+        depth=len(now.levels) - 1,
+        bound=depth,
+        complete=now.complete,
+        interrupted=search.interrupted,
+        passes=search.passes,
+        shared=8 * len(search.partition.shared),
+        seconds=round(seconds, 3),
+    )
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class _Pass:
         levels: states on each level.
         expanded: how many of the last level are done.
         transitions, pruned, performed: followed; left out; those followed or left out that the machine has executed.
-        edges: the states behind each state, in the order of their numbers.
+        edges: who leads from each state to which other one, in the order of the states' numbers.
         finals: the states in which nothing can run.
         violation: the invariant's name, what it says, and the path.
         complete: whether all states were reached.
@@ -99,7 +99,7 @@ class _Pass:
     transitions: int = 0
     performed: int = 0
     pruned: int = 0
-    edges: list[list[State]] = field(default_factory=list)
+    edges: list[list[tuple[int, State]]] = field(default_factory=list)
     finals: set[State] = field(default_factory=set)
     violation: tuple[str, str, bytes] | None = None
     complete: bool = False
@@ -109,7 +109,7 @@ class _Pass:
         """The first state that comes again for ever, with no end in reach; once everything was looked through."""
         if not self.complete:
             return None
-        edges = [[self.index[state] for state in behind] for behind in self.edges]
+        edges = [[self.index[state] for _, state in behind] for behind in self.edges]
         number = first_stuck(edges, [self.index[state] for state in self.finals])
         return None if number is None else list(self.index)[number]
 
@@ -130,6 +130,7 @@ class Search:
         depth: transitions of a path at most; None: no bound.
         points: where interleavings are enumerated.
         progress: called now and then with this object.
+        most: states after which no further level is begun; None: no bound.
 
     Attributes:
         current: the pass under way, or the last one.
@@ -139,12 +140,18 @@ class Search:
     """
 
     def __init__(
-        self, workers: Workers, depth: int | None, points: Points, progress: Callable[["Search"], None]
+        self,
+        workers: Workers,
+        depth: int | None,
+        points: Points,
+        progress: Callable[["Search"], None],
+        most: int | None = None,
     ) -> None:
         self._workers = workers
         self._depth = depth
         self._points = points
         self._progress = progress
+        self._most = most
         self.current = _Pass()
         self.passes = 0
         self.partition = Partition()
@@ -200,6 +207,8 @@ class Search:
                 return set(), False
             if last and now.cut:
                 return set(), False
+            if behind and self._most is not None and len(now.parents) > self._most:
+                return set(), False
             level = behind
         now.complete = True
         return set(), False
@@ -224,7 +233,7 @@ class Search:
             return
         now.transitions += len(expansion.children)
         now.pruned += len(expansion.pruned)
-        now.edges.append([*(child.state for child in expansion.children), *expansion.pruned])
+        now.edges.append([(child.cpu, child.state) for child in (*expansion.children, *expansion.pruned)])
         for child in expansion.children:
             if child.state in behind:
                 behind[child.state] &= child.sleep

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mklab.errors import KexecError
+from mklab.errors import KexecError, MklabError
 from mklab.kernel.kexec import KexecSegment, LoadedImage
 from mklab.lab.checking.answer import UNLIMITED, Answer, AnswerError, Offer
 from mklab.lab.checking.wire import Reference
@@ -182,9 +182,8 @@ class TestLimits:
     def test_memory(self) -> None:
         assert failure("def f():\n    return len(bytearray(1 << 31))").type == "MemoryError"
 
-    def test_big_files(self) -> None:
-        error = failure("def f():\n    open('x', 'wb').write(bytes(2 << 20))")
-        assert error.type == "OSError"
+    def test_files_in_its_own_folder(self) -> None:
+        assert failure("def f():\n    open('x', 'wb').write(b'x')").type == "PermissionError"
 
     def test_files_elsewhere(self, tmp_path: Path) -> None:
         secret = tmp_path / "secret"
@@ -216,7 +215,62 @@ class TestLimits:
         assert call(source + "    t.start(); t.join(); return x") == [1]
 
     def test_its_folder_is_gone_afterwards(self) -> None:
-        with Answer("import os\ndef f():\n    open('x', 'w').write('y')\n    return os.getcwd()") as answer:
-            folder = Path(answer.call("f"))
-            assert (folder / "x").read_text() == "y"
-        assert not folder.exists()
+        with Answer("import os\ndef f():\n    return os.getcwd(), os.listdir()") as answer:
+            folder, files = answer.call("f")
+            assert (Path(folder).is_dir(), files) == (True, [])
+        assert not Path(folder).exists()
+
+    @pytest.mark.parametrize("place", ["/etc/passwd", "/proc/self/environ", "/proc/1/cmdline", "/root", "/home"])
+    def test_what_it_cannot_read(self, place: str) -> None:
+        act = "os.listdir" if place in ("/root", "/home") else "open"
+        assert failure(f"import os\ndef f():\n    return {act}({place!r})").type == "PermissionError"
+
+
+def test_what_is_told_in_pieces_is_heard() -> None:
+    source = "import os, time\ndef f():\n" + WRITE.format("b'{'", "b'\"value\": 7}\\n'")
+    assert call(source) == 7
+
+
+WRITE = """
+    for number in range(3, 20):
+        try:
+            os.write(number, {})
+            time.sleep(0.2)
+            os.write(number, {})
+        except OSError:
+            pass
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time\ndef f():\n    time.sleep(60)",
+        "import os, time\ndef f():\n" + WRITE.format("b'{'", "b' '"),
+        # It takes a little each time.
+        "import time\ndef f(x):\n    while True:\n        x.size\n        time.sleep(0.1)",
+        "import time\ntime.sleep(60)\ndef f():\n    pass",
+    ],
+)
+def test_making_others_wait_is_ended(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.setattr("mklab.lab.checking.answer._WAIT", 1.0)
+    offers = {"x": Offer(Thing(), OFFERED)} if "f(x)" in source else {}
+    assert failure(source, **offers).kind == "endless"
+
+
+def test_a_forged_answer_to_loading_is_no_answer() -> None:
+    """Written before the cell has come to its end."""
+    shout = "import os\nfor number in range(3, 20):\n    try:\n        os.write(number, b'{\"value\": 1}\\n')\n"
+    error = failure(shout + "    except OSError:\n        pass\ndef f():\n    pass")
+    assert (error.kind, str(error)) == ("died", "its process sent something that makes no sense")
+
+
+def test_what_it_says_on_standard_error_disturbs_nothing() -> None:
+    assert call("import os, sys\ndef f():\n    print('x' * 200000, file=sys.stderr); return 5") == 5
+
+
+def test_a_process_that_does_not_begin_is_our_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(MklabError, match="the process for an answer did not begin: its process ended by itself"):
+        call("def f():\n    pass")

@@ -62,6 +62,19 @@ def test_one_that_is_not_to_be_shown_is_not_shown(exercise: Exercise) -> None:
     assert "0x96" not in verdict.message
 
 
+def test_numbers_of_events_are_written_in_decimal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        source, "answer_cell", lambda _: ("### BEGIN SOLUTION\nevent = 1370\n### END SOLUTION\n", "python")
+    )
+    asked = (Value("event", "the number of the event", "Look at the story.", decimal=True),)
+    hints = ("look", "rule", "shape")
+    exercise = values(
+        *("99.1", "A page", "diagnose", lambda seed: {"event": 1370 + seed}, asked, hints, ()), passed="", given=str
+    )
+    assert exercise.solution(2) == "event = 1372"
+    assert exercise.examine("event = 1371", 2).got == "event = 1371"
+
+
 def test_one_that_is_shown_with_its_first_difference(exercise: Exercise) -> None:
     verdict = exercise.examine('vector = 0x96\ntail = b"\\x00\\xcc"')
     assert verdict.expected == "tail = b'\\x00\\x00'"

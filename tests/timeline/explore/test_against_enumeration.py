@@ -43,6 +43,11 @@ def has_race(code: Sequence[Sequence[Op]], sync: int | None) -> bool:
     return any(_races([(step.cpu, step.op) for step in steps], len(code), sync) for steps, _, _ in interleavings(code))
 
 
+def _synchronises(op: Op, sync: int | None) -> bool:
+    """A locked instruction; a load or a store of ``sync``, but no update of it: that is two accesses."""
+    return op.atomic or (op.word == sync and not (op.reads and op.writes))
+
+
 def _races(steps: Sequence[tuple[int, Op]], cpus: int, sync: int | None) -> bool:
     now = [[0] * cpus for _ in range(cpus)]
     before: list[tuple[int, Op, list[int]]] = []
@@ -50,17 +55,17 @@ def _races(steps: Sequence[tuple[int, Op]], cpus: int, sync: int | None) -> bool
         now[cpu][cpu] += 1
         if not (op.reads or op.writes):
             continue
-        synchronises = op.atomic or op.word == sync
+        synchronises = _synchronises(op, sync)
         conflicting = [
             (other, one, clock)
             for other, one, clock in before
             if one.word == op.word and (one.writes or op.writes) and other != cpu
         ]
         for other, one, clock in conflicting:
-            if not (synchronises and (one.atomic or one.word == sync)) and clock[other] > now[cpu][other]:
+            if not (synchronises and _synchronises(one, sync)) and clock[other] > now[cpu][other]:
                 return True
         for _, one, clock in conflicting:
-            if synchronises and (one.atomic or one.word == sync):
+            if synchronises and _synchronises(one, sync):
                 now[cpu] = [max(pair) for pair in zip(now[cpu], clock, strict=True)]
         before.append((cpu, op, list(now[cpu])))
     return False

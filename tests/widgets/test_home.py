@@ -1,0 +1,56 @@
+"""In which thread things happen."""
+
+import asyncio
+import threading
+from typing import Any
+
+from mklab.recording import Film
+from mklab.widgets.controls import Controls
+from mklab.widgets.home import at_home
+from mklab.widgets.player import Player
+
+
+def test_what_another_thread_calls_is_done_at_home() -> None:
+    done: list[tuple[int, str]] = []
+
+    async def scene() -> None:
+        act = at_home(lambda words: done.append((threading.get_ident(), words)))
+        await asyncio.to_thread(act, "from elsewhere")
+        act("from here")
+        await asyncio.sleep(0)
+
+    asyncio.run(scene())
+    assert sorted(done) == [(threading.get_ident(), "from elsewhere"), (threading.get_ident(), "from here")]
+
+
+def test_without_a_loop_it_is_done_at_once() -> None:
+    done: list[int] = []
+    act = at_home(lambda: done.append(threading.get_ident()))
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+    act()
+    assert len(done) == 2
+    assert done[1] == threading.get_ident()
+
+
+def test_a_driver_is_steered_by_one_thread_though_a_widget_speaks_in_another() -> None:
+    """JupyterLab sends what widgets say to a subshell of the kernel."""
+    threads: list[int] = []
+
+    class Told(Player):
+        def step(self, unit: str = "event") -> str | None:
+            threads.append(threading.get_ident())
+            return super().step(unit)
+
+    film = Film([0])
+    film.look()
+
+    async def scene() -> None:
+        controls: Any = Controls(Told(film))
+        await asyncio.to_thread(controls.canvas._handle_custom_msg, {"act": "step"}, [])
+        await asyncio.to_thread(setattr, controls.canvas, "width", 500)
+        await asyncio.sleep(0)
+
+    asyncio.run(scene())
+    assert threads == [threading.get_ident()]
