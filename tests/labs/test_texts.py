@@ -227,6 +227,8 @@ def test_the_glossary(page: list[str], words: str) -> None:
         (["`SIPI` and [SIPIs](glossary.md#sipi)"], ""),
         (["Two SIPIs.", "A [SIPI](glossary.md#sipi)."], "the first 'SIPI' does not link"),
         (["A [SIPI](https://example.com/sipi) here, [later](glossary.md#sipi)."], "the first 'SIPI' does not link"),
+        (["A [SIPI vector](glossary.md#sipi-vector), then a [SIPI](glossary.md#sipi)."], ""),
+        (["A [SIPI vector](glossary.md#sipi-vector), then a SIPI."], "the first 'SIPI' does not link"),
         (["Nothing."], "no lab links to it"),
     ],
 )
