@@ -47,7 +47,6 @@ def test_the_instructors_page_names_exercises_and_times_that_are_there() -> None
     for name, cells in LABS.items():
         claimed = re.search(r"\*\*Time:\*\* (\d+) minutes", cells[0].markdown)
         assert claimed is not None
-        assert page.count(f"\n| {name[:2]} ") == 2, "its row, and its row in the route of two hours"
         assert re.search(rf"^\| {name[:2]} [^|]*\| {claimed[1]} \|", page, re.MULTILINE), name
         count = len(exercises.of(name[:2]))
         assert re.search(rf"^\| {name[:2]} [^|]*\| \d+ \|[^|]*\| {count} \|", page, re.MULTILINE), name
