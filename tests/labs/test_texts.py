@@ -47,7 +47,6 @@ def test_the_instructors_page_names_exercises_and_times_that_are_there() -> None
     for name, cells in LABS.items():
         claimed = re.search(r"\*\*Time:\*\* (\d+) minutes", cells[0].markdown)
         assert claimed is not None
-        assert page.count(f"\n| {name[:2]} ") == 2, "its row, and its row in the route of two hours"
         assert re.search(rf"^\| {name[:2]} [^|]*\| {claimed[1]} \|", page, re.MULTILINE), name
         count = len(exercises.of(name[:2]))
         assert re.search(rf"^\| {name[:2]} [^|]*\| \d+ \|[^|]*\| {count} \|", page, re.MULTILINE), name
@@ -104,7 +103,8 @@ def test_links_that_lead_somewhere(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text('# A `title`, with: signs\n## Twice\n## Twice\n- <a id="here"></a>word\n```\n# no heading\n```\n')
     assert links.anchors(page) == {"a-title-with-signs", "twice", "twice-1", "here"}
-    good = "[1](page.md#twice-1) [2](page.md#here) [3](page.md) [4](https://example.com) ![five](page.md)"
+    good = "`[0](nowhere.md)` [`0`](page.md) [1](page.md#twice-1)"
+    good += " [2](page.md#here) [3](page.md) [4](https://example.com) ![five](page.md)"
     assert links.check([Text("here", good, tmp_path)]) == []
 
 
@@ -226,6 +226,8 @@ def test_the_glossary(page: list[str], words: str) -> None:
         (["`SIPI` and [SIPIs](glossary.md#sipi)"], ""),
         (["Two SIPIs.", "A [SIPI](glossary.md#sipi)."], "the first 'SIPI' does not link"),
         (["A [SIPI](https://example.com/sipi) here, [later](glossary.md#sipi)."], "the first 'SIPI' does not link"),
+        (["A [SIPI vector](glossary.md#sipi-vector), then a [SIPI](glossary.md#sipi)."], ""),
+        (["A [SIPI vector](glossary.md#sipi-vector), then a SIPI."], "the first 'SIPI' does not link"),
         (["Nothing."], "no lab links to it"),
     ],
 )

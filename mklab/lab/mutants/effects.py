@@ -2,7 +2,7 @@
 
 A mutant that passes may have changed nothing that matters. Two answers have the same effect if each machine ends in the
 same state: memory (but the answer's own code and what lies on the stack below it), the registers that a function must
-hand back, and the same events, in whatever order: consoles, interrupts, faults.
+hand back, those that say how the CPU works, and the same events, in whatever order: consoles, interrupts, faults.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ __all__ = ["Effect", "effect", "same_for_inputs"]
 
 _PRESERVED = ("rax", "rbx", "rbp", "rsp", "r12", "r13", "r14", "r15")
 """A function's result, and what it must leave as it was (System V ABI)."""
-_CONTROL = ("cr0", "cr3", "cr4", "efer")
+_CONTROL = ("cr0", "cr3", "cr4", "efer", "cs", "ds", "es", "ss", "fs", "gs", "gdtr", "idtr")
 _QUIET = (Slice, Step, Halted, Input)
 """Events that say how far something was at some time, or what a check has put there, and not what was done."""
 _PAGE = 4096
