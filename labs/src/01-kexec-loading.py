@@ -104,7 +104,7 @@ print(outcome(host.multikernel_send_ipi_data, 2, b"are you there?"))
 #
 # - **A** (at the start): kernel 1 would still call itself 1 after the load. Ordinary kexec works so.
 # - **C** (-EADDRNOTAVAIL): the list of steps would end at *allocate*, where the checks are.
-# - **D** (page tables): the steps of *copy* ran on CPU 0, by the host's tables.
+# - **D** ([page tables](glossary.md#page-table)): the steps of *copy* ran on CPU 0, by the host's tables.
 #
 # Kernel 1 did not notice until it was woken. The load had cleared its page tables: the CPU could not read the code of
 # its handler, nor that of the fault handlers. A *triple fault* resets a PC, every kernel on it included. That is the
@@ -217,9 +217,10 @@ course.hint("01.3")
 
 # %% [markdown] id="bzimage-idea"
 # ## A real kernel
-# A bzImage is a boot sector, then `setup_sects` sectors of code for real mode, then the protected-mode code. In it lie,
-# compressed, the *payload*, which is the kernel itself, and a loader for it. kexec (arch/x86/kernel/kexec-bzimage64.c,
-# `bzImage64_load`) leaves the first two out. It enters the third 0x200 behind its beginning, in 64-bit mode.
+# A bzImage is a boot sector, then `setup_sects` sectors of code for [real mode](glossary.md#real-mode), then the
+# protected-mode code. In it lie, compressed, the *payload*, which is the kernel itself, and a loader for it. kexec
+# (arch/x86/kernel/kexec-bzimage64.c, `bzImage64_load`) leaves the first two out. It enters the third 0x200 behind its
+# beginning, in 64-bit mode.
 #
 # This is Debian's. Recorded are only the parts that we need; `mklab inspect FILE` shows the same of any kernel that
 # you have.

@@ -29,16 +29,16 @@ course = lab.open("06")
 # ## From the labs before
 # Answer without looking, then open.
 #
-# <details><summary>Lab 05: which slot of the message area does a receiver read?</summary>
+# <details><summary>Lab 05: where in the message area does a receiver look?</summary>
 #
-# That of its physical id. The sender had indexed by its own logical number, so the two agree only where both numbers
-# do.
+# In the [slot](glossary.md#slot) of its physical id. The sender had indexed by its own logical number, so the
+# two agree only where both numbers do.
 #
 # </details>
-# <details><summary>Lab 03: a CPU stands at a kernel's first instruction. Whose page tables does it use?</summary>
+# <details><summary>Lab 03: at a kernel's first instruction, by whose tables are addresses translated?</summary>
 #
-# Those of the [trampoline](glossary.md#trampoline), below 1 MiB, until the kernel loads its own: one set of tables for
-# all kicks.
+# By the [page tables](glossary.md#page-table) of the [trampoline](glossary.md#trampoline), below 1 MiB, until the
+# kernel loads its own: one set of tables for all kicks.
 #
 # </details>
 
@@ -107,11 +107,11 @@ Dashboard(run.driver, ("ownership",))
 
 # %% [markdown] id="list-idea"
 # ## A list inside its elements
-# A list of Linux's (include/linux/list.h) is a ring of `struct list_head { next, prev }`. One of them is the head; each
-# of the others is a member *inside* a struct. The pointers lead from member to member. Whoever wants the struct
+# A list of Linux's (include/linux/list.h) is a circle of `struct list_head { next, prev }`. One of them is the head;
+# each of the others is a member *inside* a struct. The pointers lead from member to member. Whoever wants the struct
 # subtracts the member's offset: that is `container_of`. An empty list is a head that points to itself.
 #
-# Here is our machine's ring, read from physical memory.
+# Here is our machine's circle, read from physical memory.
 
 
 # %% id="ring"

@@ -220,7 +220,9 @@ walker = Exercise(
             "before stays", (("before, node = node, memory.read", "node = memory.read"),), "You left out good nodes"
         ),
         Mistake(
-            "asks too late", (("memory.contains(node, 16) and memory.read_u64(node + 8) == before", _LATE),), "read"
+            "asks too late",
+            (("memory.contains(node, 16) and memory.read_u64(node + 8) == before", _LATE),),
+            "read where no memory is",
         ),
     ),
     alternatives=(
