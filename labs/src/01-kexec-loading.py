@@ -44,7 +44,8 @@ course = lab.open("01")
 # %% [markdown] id="map"
 # ## Where we are
 # Lab 00 had three acts: take a CPU offline, **load an image**, start it. This lab is about the second one alone. An
-# image reaches the kernel as an entry address and at most sixteen segments. Of each, `struct kexec_segment` says
+# image reaches the kernel as an entry address and at most sixteen [segments](glossary.md#segment). Of each, `struct
+# kexec_segment` says
 #
 # - `buf` and `bufsz`: the bytes that the caller has, and how many;
 # - `mem` and `memsz`: where they go in physical memory, and how many bytes that place has.
@@ -102,7 +103,8 @@ print(outcome(host.multikernel_send_ipi_data, 2, b"are you there?"))
 # ## Why
 # The right prediction was **B**: the bytes move during the load. What the others would have shown:
 #
-# - **A** (at the start): kernel 1 would still call itself 1 after the load. Ordinary kexec works so.
+# - **A** (at the start): kernel 1 would still call itself 1 after the load. Ordinary [kexec](glossary.md#kexec) works
+#   so.
 # - **C** (-EADDRNOTAVAIL): the list of steps would end at *allocate*, where the checks are.
 # - **D** ([page tables](glossary.md#page-table)): the steps of *copy* ran on CPU 0, by the host's tables.
 #
@@ -217,10 +219,10 @@ course.hint("01.3")
 
 # %% [markdown] id="bzimage-idea"
 # ## A real kernel
-# A bzImage is a boot sector, then `setup_sects` sectors of code for [real mode](glossary.md#real-mode), then the
-# protected-mode code. In it lie, compressed, the *payload*, which is the kernel itself, and a loader for it. kexec
-# (arch/x86/kernel/kexec-bzimage64.c, `bzImage64_load`) leaves the first two out. It enters the third 0x200 behind its
-# beginning, in 64-bit mode.
+# A [bzImage](glossary.md#bzimage) is a boot sector, then `setup_sects` sectors of code for [real
+# mode](glossary.md#real-mode), then the protected-mode code. In it lie, compressed, the *payload*, which is the
+# kernel itself, and a loader for it. kexec (arch/x86/kernel/kexec-bzimage64.c, `bzImage64_load`) leaves the first two
+# out. It enters the third 0x200 behind its beginning, in 64-bit mode.
 #
 # This is Debian's. Recorded are only the parts that we need; `mklab inspect FILE` shows the same of any kernel that
 # you have.

@@ -105,9 +105,10 @@ machine = pictures.kicked()
 # %% [markdown] id="idea-start"
 # ## 1 A CPU is started by two stores
 # To send an interrupt, a kernel stores to the [ICR](glossary.md#icr) of its own [APIC](glossary.md#apic): first the
-# target, at offset 0x310, then, at 0x300, a word that says what to send: the vector in bits 7:0, the delivery mode
-# in bits 10:8 (0 ordinary, 4 NMI, 5 INIT, 6 SIPI). This second store sends. INIT resets the CPU and leaves it in
-# wait-for-SIPI. The SIPI's vector is the number of a page: CS becomes vector << 8, its base vector << 12, IP 0.
+# target, at offset 0x310, then, at 0x300, a word that says what to send: the [vector](glossary.md#vector) in bits
+# 7:0, the delivery mode in bits 10:8 (0 ordinary, 4 NMI, 5 INIT, 6 SIPI). This second store sends. INIT resets the
+# CPU and leaves it in wait-for-SIPI. The SIPI's vector is the number of a page: CS becomes vector << 8, its base
+# vector << 12, IP 0.
 #
 # In Linux: `do_multikernel_boot_cpu`, arch/x86/kernel/smpboot.c (patch 1). Here are its stores, up to the first SIPI:
 

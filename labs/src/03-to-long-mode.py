@@ -92,10 +92,10 @@ print(pictures.modes(way(), 0x5C, 0x104))
 
 # %% [markdown] id="why-mode"
 # **Why.** One instruction sets PG, and LMA follows: the CPU computes it, LME and PG. From there on paging has four
-# levels. But CS is the old one, L = 0, D = 1: compatibility mode, 32-bit code in long mode. In 64-bit mode L would
-# be 1 in that row; without LME, LMA would be 0; and an exception would have ended the table. So no single bit makes
-# a CPU 64-bit. A real Linux with the RFC's patches left the CPU at its jump as you see it here: CR3 0x98000, CR4
-# 0x20, CR0 0x80000011, EFER 0x500, CS 0x10.
+# levels. But CS is the old one, L = 0, D = 1: compatibility mode, 32-bit code in [long mode](glossary.md#long-mode).
+# In 64-bit mode L would be 1 in that row; without LME, LMA would be 0; and an exception would have ended the table.
+# So no single bit makes a CPU 64-bit. A real Linux with the RFC's patches left the CPU at its jump as you see it
+# here: CR3 0x98000, CR4 0x20, CR0 0x80000011, EFER 0x500, CS 0x10.
 
 # %% [markdown] id="idea-walk"
 # ## 1 An address is four indexes and an offset

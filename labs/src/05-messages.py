@@ -79,7 +79,7 @@ print(lab05.area(host, 5))
 
 # %% [markdown] id="predict"
 # ## Exercise 05.1: predict
-# *3 minutes.* The same, on a machine whose APIC ids have gaps, as on many a server.
+# *3 minutes.* The same, on a machine whose [APIC](glossary.md#apic) ids have gaps, as on many a server.
 
 # %% id="identity-question"
 course.question("05.1")

@@ -279,9 +279,9 @@ print(running(run.machine))
 
 # %% [markdown] id="spoilt-idea"
 # ## A list in memory that everybody can write
-# The list lies in the host's memory; other kernels run beside it, with page tables of their own, which map all of
-# RAM. If one of them stores into a `list_head`, the host walks where that leads. Linux's walks have no check; with
-# CONFIG_DEBUG_LIST it looks at the neighbours when a list is *changed* (lib/list_debug.c).
+# The list lies in the host's memory; other kernels run beside it, with [page tables](glossary.md#page-table) of their
+# own, which map all of RAM. If one of them stores into a `list_head`, the host walks where that leads. Linux's walks
+# have no check; with CONFIG_DEBUG_LIST it looks at the neighbours when a list is *changed* (lib/list_debug.c).
 
 # %% [markdown] id="spoilt-text"
 # ## Exercise 06.7: a table without an end

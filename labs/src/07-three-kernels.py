@@ -71,8 +71,8 @@ for number, name in enumerate(run.kernels, 1):
 
 # %% [markdown] id="predict-text"
 # ## Exercise 07.1: predict
-# *3 minutes.* Both kernels are up and have nothing in common but the slots. Decide before you run the cell that settles
-# it.
+# *3 minutes.* Both kernels are up and have nothing in common but the [slots](glossary.md#slot). Decide before you run
+# the cell that settles it.
 
 # %% id="isolation-question"
 course.question("07.1")
@@ -119,7 +119,8 @@ MemoryMap(run.driver)
 # - a **slot**: a receiver finds it by its [APIC id](glossary.md#apic-id) (`arch_cpu_physical_id`, patch
 #   5).
 #
-# In the run above logical numbers and APIC ids were equal, so a slip would not have shown. Yours differ.
+# In the run above logical numbers and [APIC](glossary.md#apic) ids were equal, so a slip would not have shown. Yours
+# differ.
 #
 # ## Exercise 07.2: a plan for your machine
 # *15 minutes. Values.* **Given** the machine that the next cell describes; it is your own. **Goal:** a CPU (by the
@@ -248,11 +249,12 @@ course.hint("07.4")
 
 # %% [markdown] id="relay-exercise"
 # ## Exercise 07.5: the kernel in between
-# *20 minutes. In C.* **Given** a frame that gives your kernel page tables, a stack, an IDT and an
-# enabled APIC, and then sleeps; on vector 0xEA it calls `relay(slots, me)`. `slots[n]` is the slot of CPU n, `me` is
-# 2. **Goal:** what the host sends you as MK_PING goes on to kernel 1 (CPU 1), what kernel 1 answers as MK_PONG goes on
-# to the host (CPU 0): the same type and bytes, and you as the sender. **Mind:** the handler writes
-# [EOI](glossary.md#eoi) itself; and a sender can claim any size (defect 38), a slot holds MK_MAX_DATA_SIZE bytes.
+# *20 minutes. In C.* **Given** a frame that gives your kernel page tables, a stack, an IDT and an enabled APIC, and
+# then sleeps; on [vector](glossary.md#vector) 0xEA it calls `relay(slots, me)`. `slots[n]` is the slot of CPU n, and
+# `me`, your own number, is 2. **Goal:** what the host sends you as MK_PING goes on to kernel 1 (CPU 1), what kernel 1
+# answers as MK_PONG goes on to the host (CPU 0): the same type and bytes, and you as the sender. **Mind:** the handler
+# writes [EOI](glossary.md#eoi) itself; and a sender can claim any size (defect 38), a slot holds MK_MAX_DATA_SIZE
+# bytes.
 
 # %% id="relay" exercise="07.5" lang="c"
 # #include "abi.h"
@@ -431,7 +433,7 @@ lab07.exit_question
 # | one mailbox, marker unread | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c (patch 1) |
 # | tables cleared for each CPU | `trampoline_64_bsp.S` | arch/x86/kernel (patch 2) |
 # | vector 0xEA | `sysvec_multikernel` | arch/x86/kernel/smp.c (patch 3) |
-# | slot and ICR | `multikernel_send_ipi_data` | kernel/multikernel.c (patch 4) |
+# | slot and [ICR](glossary.md#icr) | `multikernel_send_ipi_data` | kernel/multikernel.c (patch 4) |
 # | receiver's slot by APIC id | `arch_cpu_physical_id` | arch/x86/kernel/smp.c (patch 5) |
 #
 # On a real kernel with these patches one spawned kernel was tried: it booted to user space on CPU 1, and 0xEA worked
