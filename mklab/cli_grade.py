@@ -66,8 +66,9 @@ def grade(
     try:
         if pages is not None:
             pages.mkdir(parents=True, exist_ok=True)
-        # Now, not after an hour: whether it can be written.
-        report.write(table, "")
+        # Whether it can be written is told now, not after an hour.
+        report.write(table.with_name(f"{table.name}.new"), "")
+        table.with_name(f"{table.name}.new").unlink()
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=None)
             saved = [time.monotonic()]

@@ -175,7 +175,7 @@ course.hint("00.2")
 # | `host.multikernel_kexec(cpu)` | sends INIT and SIPI to a CPU, and returns |
 # | `host.multikernel_send_ipi_data(cpu, data)` | sends a message |
 # | `host.wait_online("kernel 1", cpu)` | lets the machine run until that kernel says that it is up |
-# | `minikernel_image(base, 1, apic_ids)` | an image for address `base`; its own CPU is named first, then the others |
+# | `minikernel_image(base, 1, apic_ids)` | an image for address `base`, kernel 1; its own CPU first, then the others |
 #
 # The run above had `minikernel_image(0x2000000, 1, [2, 0, 1, 3])`. Try an order that you think is wrong, too: the
 # machine is a new one at each check, and a wrong answer costs nothing.

@@ -52,11 +52,14 @@ course = lab.open("01")
 # %% [markdown] id="watch"
 # ## Watch
 # A host runs on four CPUs. It loads kernel 1 at 0x2000000 and starts it on CPU 2; then it loads a second image at
-# 0x3000000, which nobody starts. Press **Run**, and look at the memory: whose is each byte, and which kernel's segments
-# lie where? **Step** shows the loads one after the other, **Text twin** says the same in words.
+# 0x3000000, which nobody starts. The cell lets all that happen; the pictures show its end. Whose is each byte, and
+# which kernel's segments lie where? **Back** goes back step by step, **Reset** begins anew, **Text twin** says the same
+# in words.
 
 # %% id="dashboard"
-Dashboard(lab01.Loading(), ("ownership", "memory"))
+watch = lab01.Loading().driver
+watch.run()
+Dashboard(watch, ("ownership", "memory"))
 
 # %% [markdown] id="predict"
 # ## Exercise 01.1: predict
@@ -77,7 +80,8 @@ course.check("01.1")
 # %% [markdown] id="run-text"
 # ## Run
 # The same run as above, from beginning to end. Kernel 1 keeps its number in a variable. We read that variable in
-# physical memory, load an image for the same address, which calls itself kernel 3, and read again.
+# physical memory, load an image for the same address, which calls itself kernel 3, and read again. Nobody starts that
+# image: CPU 2 still belongs to kernel 1, which sleeps. In the second cell the host sends it a message.
 
 # %% id="run"
 run = lab01.Loading()
@@ -87,10 +91,6 @@ print("before the load: I am kernel", kernel_1.boot_info.get("kernel_id"))
 host.load(lab01.image(0x2000000, number=3, apicid=3))
 print("after the load:  I am kernel", kernel_1.boot_info.get("kernel_id"))
 print(lab01.load_steps(run.machine))
-
-# %% [markdown] id="run-after"
-# The load returned, nobody has started the new image, and CPU 2 still belongs to kernel 1, which sleeps. Now the host
-# sends it a message.
 
 # %% id="message"
 from mklab.lab.defects.stage import outcome
@@ -312,9 +312,6 @@ course.given("01.6")
 case = lab01.case(course.progress.seed)
 print(case.story)
 
-# %% id="diagnose-picture"
-Dashboard(case.driver, ("memory",))
-
 # %% id="diagnose" exercise="01.6"
 # Numbers of events, and an address.
 ### BEGIN SOLUTION
@@ -328,6 +325,13 @@ course.check("01.6")
 
 # %% id="diagnose-hint"
 course.hint("01.6")
+
+# %% [markdown] id="diagnose-look"
+# When you have passed: the same in the picture of memory, which finds such writes by itself. It compares what each CPU
+# wrote with whose memory that is.
+
+# %% id="diagnose-picture"
+Dashboard(case.driver, ("memory",))
 
 # %% [markdown] id="clobbers-text"
 # ## Exercise 01.7: the check that is missing

@@ -53,19 +53,6 @@ course = lab.open("02")
 # [protected mode](glossary.md#protected-mode), compatibility mode, 64-bit mode. This lab is about the first two; lab
 # 03 about the others.
 
-# %% [markdown] id="watch"
-# ## Watch
-# The whole way was recorded, one instruction after the other. Choose **instruction** beside **Step**, and go on
-# until CPU 1 has taken the SIPI; then watch each instruction and what it changed. Nothing can break: **Back** undoes
-# a step. Three moments matter:
-#
-# - the first instruction: which registers are *not* 0?
-# - the instruction that sets PE: what changes besides that bit?
-# - the far jump: which register changes, and what is hidden behind it?
-
-# %% id="dashboard"
-Dashboard(Player(pictures.way()), parts=["stepper"])
-
 # %% [markdown] id="predict-stack"
 # ## Exercise 02.1: predict
 # *3 minutes. A prediction: nothing is lost if it is wrong.* Decide before you run what comes below, and say how sure
@@ -82,6 +69,19 @@ confidence = "fairly"
 
 # %% id="stack-check" check="02.1"
 course.check("02.1")
+
+# %% [markdown] id="watch"
+# ## Watch
+# The whole way was recorded, one instruction after the other. Choose **instruction** beside **Step**, and go on
+# until CPU 1 has taken the SIPI; then watch each instruction and what it changed. Nothing can break: **Back** undoes
+# a step. Three moments matter:
+#
+# - the first instruction: which registers are *not* 0?
+# - the instruction that sets PE: what changes besides that bit?
+# - the far jump: which register changes, and what is hidden behind it?
+
+# %% id="dashboard"
+Dashboard(Player(pictures.way()), parts=["stepper"])
 
 # %% [markdown] id="run-stack"
 # ## Run
@@ -107,7 +107,7 @@ machine = pictures.kicked()
 # in bits 10:8 (0 ordinary, 4 NMI, 5 INIT, 6 SIPI). This second store sends. INIT resets the CPU and leaves it in
 # wait-for-SIPI. The SIPI's vector is the number of a page: CS becomes vector << 8, its base vector << 12, IP 0.
 #
-# In Linux: `do_multikernel_boot_cpu`, arch/x86/kernel/smpboot.c (patch 1). Here are its stores:
+# In Linux: `do_multikernel_boot_cpu`, arch/x86/kernel/smpboot.c (patch 1). Here are its stores, up to the first SIPI:
 
 # %% id="kick-table"
 print(pictures.kick_table(pictures.way()))
@@ -135,7 +135,7 @@ course.hint("02.2")
 
 # %% [markdown] id="second-text"
 # ### Exercise 02.3: predict
-# *3 minutes.* Cover the last lines of the table above, or be honest.
+# *3 minutes.* Linux goes on: it sends the SIPI once more.
 
 # %% id="second-question"
 course.question("02.3")
@@ -148,6 +148,12 @@ confidence = "sure"
 
 # %% id="second-check" check="02.3"
 course.check("02.3")
+
+# %% [markdown] id="second-run-text"
+# Here is the rest of the kick:
+
+# %% id="second-run"
+print(pictures.kick_table(pictures.way(), second=True))
 
 # %% [markdown] id="idea-segments"
 # ## 2 An address is a base and an offset

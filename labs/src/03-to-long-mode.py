@@ -56,15 +56,6 @@ course = lab.open("03")
 # 3. **reload:** a far return brings a CS for 64-bit code;
 # 4. **jump:** to the kernel's entry, which the host had left in the page.
 
-# %% [markdown] id="watch"
-# ## Watch
-# The recording stands where the 32-bit code begins. Step by **instruction**; where a loop would take thousands of
-# steps, one step goes far. Watch the lamps: CR4.PAE, EFER.LME, CR0.PG, EFER.LMA, CS.L. One of them goes on without
-# having been written. When paging is on, the picture also walks the tables; type `0xc0200000` as its address.
-
-# %% id="dashboard"
-Dashboard(pictures.from_startup_32(), parts=["stepper"])
-
 # %% [markdown] id="predict-mode"
 # ## Exercise 03.1: predict
 # *3 minutes.* Decide before you run what comes below, and say how sure you are: `"guess"`, `"fairly"` or `"sure"`.
@@ -80,6 +71,15 @@ confidence = "fairly"
 
 # %% id="mode-check" check="03.1"
 course.check("03.1")
+
+# %% [markdown] id="watch"
+# ## Watch
+# The recording stands where the 32-bit code begins. Step by **instruction**; where a loop would take thousands of
+# steps, one step goes far. Watch the lamps: CR4.PAE, EFER.LME, CR0.PG, EFER.LMA, CS.L. One of them goes on without
+# having been written. When paging is on, the picture also walks the tables; type `0xc0200000` as its address.
+
+# %% id="dashboard"
+Dashboard(pictures.from_startup_32(), parts=["stepper"])
 
 # %% [markdown] id="run-mode"
 # ## Run

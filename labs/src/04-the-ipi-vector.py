@@ -48,8 +48,8 @@ course = lab.open("04")
 #
 # <details><summary>What does the number in a start-up interrupt mean?</summary>
 #
-# [INIT](glossary.md#init) has reset the CPU, and [SIPI](glossary.md#sipi) says at which page it begins, in real mode.
-# The number is no interrupt vector, and no handler runs (lab 02).
+# [INIT](glossary.md#init) has reset the CPU, and [SIPI](glossary.md#sipi) says at which page it begins, in [real
+# mode](glossary.md#real-mode). The number is no interrupt vector, and no handler runs (lab 02).
 # </details>
 
 # %% [markdown] id="watch-text"

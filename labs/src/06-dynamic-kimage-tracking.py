@@ -51,11 +51,14 @@ course = lab.open("06")
 
 # %% [markdown] id="watch"
 # ## Watch
-# The host takes CPUs 2 and 3 offline. It loads image 1, meant for CPU 2, and then image 2, meant for CPU 3. Press
-# **Run**: the picture of the list shows its nodes as they lie in memory, and what a reader of `/proc/multikernel` gets.
+# The host takes CPUs 2 and 3 offline. It loads image 1, meant for CPU 2, and then image 2, meant for CPU 3. The cell
+# lets that happen; the picture shows the list's nodes as they lie in memory, and what a reader of `/proc/multikernel`
+# gets. **Back** takes you to the moment before a node went in, **Text twin** says the same in words.
 
 # %% id="dashboard"
-Dashboard(lab06.Loaded(), ("ownership", "kimages"))
+watch = lab06.Loaded().driver
+watch.run()
+Dashboard(watch, ("kimages",))
 
 # %% [markdown] id="predict"
 # ## Exercise 06.1: predict
@@ -79,12 +82,15 @@ course.check("06.1")
 
 # %% id="run"
 run = lab06.Started()
-run.run()
+run.driver.run()
 for cpu in run.machine.cpus[2:]:
     print(f"CPU {cpu.index}: planned for {cpu.planned}, runs {cpu.owner}")
 for name in run.kernels:
     print(f"{name} said that it is up: {run.machine.console(name).count(' up,')} times")
 print(run.host.proc_multikernel())
+
+# %% id="run-picture"
+Dashboard(run.driver, ("ownership",))
 
 # %% [markdown] id="why"
 # ## Why
@@ -313,7 +319,7 @@ course.hint("06.7")
 # **Given** the address of a head, and the machine's memory: `memory.read_u64(address)`, and
 # `memory.contains(address, 16)`, which says whether there is memory. **Goal:** the addresses of the nodes, in the order
 # of `next`, up to the first one that is not in order. A node is in order if it lies in memory and its `prev` leads back
-# to where the walk came from. Your function walks ten lists; most of them are spoilt.
+# to where the walk came from. Your function walks eleven lists; most of them are spoilt.
 
 
 # %% id="walker" exercise="06.8"

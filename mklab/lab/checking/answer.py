@@ -22,12 +22,14 @@ __all__ = ["UNLIMITED", "Answer", "AnswerError", "Offer", "readable"]
 
 _SECONDS = 2
 """Of the processor's time: seconds of a clock would make a slow computer a wrong answer."""
-_WAIT = 20.0
-"""Of a clock, for an answer that only sleeps; all its sleeps together."""
+_WAIT, _IDLE = 50.0, 10.0
+"""Of a clock, for all that it makes others wait; and for an answer that only sleeps."""
 _BEGIN = 50.0
 """Of a clock, for the process to begin, on a computer that is busy."""
-_MEMORY = 1 << 30
+_MEMORY = 512 << 20
 _FILE = 1 << 20
+_ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""NumPy takes memory for every processor that it might use."""
 _MOST_ASKED = 20_000
 
 UNLIMITED: list[str] = []
@@ -181,13 +183,15 @@ class Answer:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self._folder.name,
-            env={"PYTHONPATH": str(package), "PYTHONHASHSEED": "0", "HOME": self._folder.name, "PATH": ""},
+            env={"PYTHONPATH": str(package), "PYTHONHASHSEED": "0", "HOME": self._folder.name, "PATH": "", **_ALONE},
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._peer = Peer(self._process.stdin.fileno(), self._process.stdout.fileno(), _BEGIN)
+        self._peer = Peer(
+            self._process.stdin.fileno(), self._process.stdout.fileno(), self._process.pid, _BEGIN, _BEGIN
+        )
         missing = [str(one) for one in self._receive().get("missing", ())]
-        self._peer.left = _WAIT
+        self._peer.left, self._peer.idle = _WAIT, _IDLE
         UNLIMITED.extend(one for one in missing if one not in UNLIMITED)
 
     def _exchange(self, message: dict[str, Any]) -> Any:
@@ -269,8 +273,15 @@ class Answer:
             raise AnswerError("died", f"its process sent something that makes no sense: {error}") from None
 
     def _idle(self) -> AnswerError:
+        assert self._peer is not None
+        slept = self._peer.idle <= 0
         self.close()
-        return AnswerError("endless", f"it waited for {_WAIT:.0f} seconds and did nothing")
+        return AnswerError(
+            "endless",
+            f"it waited for {_IDLE:.0f} seconds and did nothing"
+            if slept
+            else f"it had not ended after {_WAIT:.0f} seconds",
+        )
 
     def _death(self) -> AnswerError:
         """Why the candidate is gone."""

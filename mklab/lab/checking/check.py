@@ -15,7 +15,7 @@ from mklab.lab.verdict import Outcome, Verdict
 
 __all__ = ["Result", "check"]
 
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _use_rlimits(limits: Limits) -> list[str]:
             resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, _FILES))
         if sys.platform != "darwin":
             resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
-        if _LIBC is not None:
+        if _LIBC is not None and not limits.processes:
             # Root could raise them again, and do much else: it keeps its name and loses its capabilities.
             _LIBC.capset(struct.pack("=Ii", _CAPABILITIES_V3, 0), bytes(24))
     return _missing_rlimits()

@@ -59,15 +59,16 @@ def _reason(row: Row) -> str:
 def page_name(student: str) -> str:
     """The name of a student's page: any name becomes one that every system can have, and no two the same."""
     plain = re.sub(r"[^\w.@+ -]", "_", student).strip(". ")[:80]
-    own = "" if plain == student and plain.isascii() else f"-{zlib.crc32(student.encode('utf-8', 'replace')):08x}"
-    return f"{plain}{own}.html"
+    whole = plain and plain == student and plain.isascii()
+    own = "" if whole else f"-{zlib.crc32(student.encode('utf-8', 'replace')):08x}"
+    return f"{plain or 'page'}{own}.html"
 
 
 def page(grades: Grades, student: str) -> str:
     """The page of a student: every verdict, with the answer that got it."""
     rows = grades.of(student)
     passed = sum(row.outcome is Outcome.PASSED for row in rows)
-    name = html.escape(student)
+    name = _text(student)
     overview = "".join(
         f'<tr><td><a href="#e{row.line.exercise.id}">{row.line.exercise.id}</a></td>'
         f"<td>{html.escape(row.line.exercise.title)}</td><td>{MARKS[row.outcome]} {row.outcome}</td></tr>"

@@ -69,13 +69,16 @@ def check(page: str) -> list[Complaint]:
 def check_uses(page: str, labs: Mapping[str, Sequence[Text]]) -> list[Complaint]:
     """Terms that no lab links to, and first uses without a link.
 
+    A lab's first cell (title, time, goals) and its questions on earlier labs (in ``<details>``) do not count: there a
+    reader is to see the whole, or to remember.
+
     Args:
         page: the glossary.
         labs: the Markdown cells of each lab, by its script's name.
     """
     found, linked = [], set()
     for name, cells in labs.items():
-        text = "\n\n".join(_HIDDEN.sub(" ", one.markdown) for one in cells)
+        text = "\n\n".join(_HIDDEN.sub(" ", one.markdown) for one in cells[1:] if "<details>" not in one.markdown)
         for term in terms(page):
             link = re.compile(rf"\[[^\]]*\]\(glossary\.md#{re.escape(term.anchor)}\)")
             places = [match.span() for match in link.finditer(text)]

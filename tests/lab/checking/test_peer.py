@@ -1,12 +1,14 @@
 """A peer that is slow, silent or talks rubbish costs a bounded time."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from mklab.lab.checking.peer import Peer
+from mklab.lab.checking.peer import Peer, busy
 from mklab.lab.checking.wire import LONGEST, WireError
 
 
@@ -17,7 +19,7 @@ class Pipes:
         self.heard, hears = os.pipe()
         says, self.saying = os.pipe()
         self.own = [self.heard, hears, says, self.saying]
-        self.peer = Peer(hears, says, 0.3)
+        self.peer = Peer(hears, says, os.getpid(), 0.3, 60)
 
     def end(self, one: int) -> None:
         self.own.remove(one)
@@ -80,6 +82,27 @@ def test_all_waiting_together_is_limited(pipes: Pipes) -> None:
     for timer in timers:
         timer.join()
     assert len(heard) <= 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long a process waits for a processor")
+def test_one_that_sleeps_is_told_from_one_that_is_not_let_run(pipes: Pipes) -> None:
+    def run(program: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-S", "-c", program], stdout=subprocess.PIPE)
+
+    with run("import time; print('x', flush=True); time.sleep(600)") as sleeps, run("while True: pass") as loops:
+        assert sleeps.stdout is not None
+        sleeps.stdout.read(1)
+        pipes.peer._pid, pipes.peer.left, pipes.peer.idle = sleeps.pid, 600, 1.5
+        with pytest.raises(TimeoutError):
+            pipes.peer.receive()
+        assert pipes.peer.left > 0
+        pipes.peer._pid, pipes.peer.left, pipes.peer.idle = loops.pid, 2.5, 1.5
+        with pytest.raises(TimeoutError):
+            pipes.peer.receive()
+        assert pipes.peer.idle > 0
+        sleeps.kill()
+        loops.kill()
+    assert busy(loops.pid) is None
 
 
 def test_one_that_has_ended(pipes: Pipes) -> None:
