@@ -78,7 +78,7 @@ print([exercises.find("00.1").stub, sorted({name.split(".")[0] for name in sys.m
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     stub_, loaded = ast.literal_eval(done.stdout)
-    assert stub_.startswith("def ")
+    assert "..." in stub_
     assert {"jupytext", "nbformat", "jsonschema", "tornado", "IPython", "ipywidgets", "bqplot"} & set(loaded) == set()
 
 

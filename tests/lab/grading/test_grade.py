@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -15,21 +17,34 @@ from mklab.cli import main
 from mklab.errors import MklabError
 from mklab.lab import exercises
 from mklab.lab.checking.check import Result
+from mklab.lab.exercise import Exercise
 from mklab.lab.grading import examination
 from mklab.lab.grading import grade as grading
 from mklab.lab.grading.examination import Examined, Question, examined
 from mklab.lab.grading.grade import Grades, grade
 from mklab.lab.verdict import Outcome, Verdict
 
-SOLUTION = exercises.find("00.1").solution()
+ONE = next(one for one in exercises.of("00") if one.kind == "python")
+SOLUTION = ONE.solution()
 PASSED, FAILED = Verdict(Outcome.PASSED, "Fine."), Verdict(Outcome.NOT_YET, "No.")
 
 
 def hand_in(folder: Path, **answers: str) -> None:
     folder.mkdir(exist_ok=True)
     for student, answer in answers.items():
-        cell = {"cell_type": "code", "metadata": {}, "source": f"%%answer 00.1\n{answer}"}
+        cell = {"cell_type": "code", "metadata": {}, "source": f"%%answer {ONE.id}\n{answer}"}
         (folder / f"{student}.ipynb").write_text(json.dumps({"nbformat": 4, "cells": [cell]}))
+
+
+@pytest.fixture(autouse=True)
+def of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The course has one exercise."""
+    monkeypatch.setattr(exercises, "LABS", ("00",))
+    monkeypatch.setattr(exercises, "of", partial(_only, exercises.of))
+
+
+def _only(of: Callable[[str], tuple[Exercise, ...]], lab: str) -> tuple[Exercise, ...]:
+    return tuple(one for one in of(lab) if one is ONE)
 
 
 def rows(path: Path) -> dict[str, str]:
@@ -220,7 +235,7 @@ def test_hidden_checks_decide(tmp_path: Path) -> None:
     checks = tmp_path / "checks"
     checks.mkdir()
     text = "from mklab.lab.exercise import not_yet\ndef judge(answer, seed):\n    return not_yet(f'Not with {seed}.')\n"
-    (checks / "00.1.py").write_text(text)
+    (checks / f"{ONE.id}.py").write_text(text)
     (checks / "seeds.csv").write_text("student,seed\nADA,11\n")
     grades = grade(tmp_path / "class", checks=checks)
     assert grades.of("ada")[0].examined.verdict.happened == "Not with 11."
