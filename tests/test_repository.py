@@ -131,8 +131,8 @@ def test_scripts_stop_at_the_first_error(repository: Path, name: str) -> None:
 def test_no_file_names_a_place_on_one_machine_or_a_registry(tracked: list[Path], repository: Path) -> None:
     places = "|".join(["work", "tmp", "root", "home", "opt"])
     hosts = "|".join(["pypi", "pythonhosted", "debian", "npmjs", "anaconda"])
-    # A folder at the root of the file system, or a registry's host name.
-    pattern = re.compile(rf"(?<![\w.\-}}>)*$~]) ?(?<!\w)/({places})/\w|\b({hosts})\.(org|com|net)\b")
+    # A folder at the root of the file system, or a registry's host name; who has built a kernel says so by e-mail.
+    pattern = re.compile(rf"(?<![\w.\-}}>)*$~]) ?(?<!\w)/({places})/\w|(?<!@lists\.)\b({hosts})\.(org|com|net)\b")
     found = []
     for path in tracked:
         try:

@@ -24,8 +24,9 @@ def steps(arguments: list[str]) -> dict[str, list[str]]:
     students = [str(path) for path in sorted((ROOT / "labs").glob("*.ipynb"))]
     if not solutions or not students:
         raise SystemExit("test: no notebooks in labs/ and labs/solutions/: build them first (CONTRIBUTING.md says how)")
-    # xdist is off for notebooks: each has one kernel, whose cells run in their order.
-    notebooks = [PYTHON, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-q"]
+    # A notebook has one kernel, whose cells run in their order: each stays with one worker.
+    notebooks = [PYTHON, "-m", "pytest", "-n", "auto", "--dist", "loadfile", "-p", "tools.own_progress"]
+    notebooks += ["-p", "no:cacheprovider", "-q"]
     # In this environment's kernel; a cell that is stuck would have 2000 s otherwise.
     nbval = ["--nbval-current-env", "--nbval-cell-timeout=60"]
     return {

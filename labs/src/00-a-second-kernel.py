@@ -64,10 +64,11 @@ course.hint("00.1")
 
 # %% [markdown] id="watch"
 # ## Watch
-# The host sends CPU 2 two special interrupts. [INIT](glossary.md#init) resets it, and [SIPI](glossary.md#sipi) tells it
-# where to begin: in 16-bit real mode, as on the day the PC was new. A small program, the
-# [trampoline](glossary.md#trampoline), leads it through protected mode into 64-bit long mode, and jumps into the second
-# kernel. In the end the host sends that kernel a message.
+# The host sends CPU 2 two special interrupts. [INIT](glossary.md#init) resets it, and [SIPI](glossary.md#sipi) tells
+# it where to begin: in 16-bit [real mode](glossary.md#real-mode), as on the day the PC was new. A small program, the
+# [trampoline](glossary.md#trampoline), leads it through [protected mode](glossary.md#protected-mode) into 64-bit
+# [long mode](glossary.md#long-mode), and jumps into the second kernel. In the end the host sends that kernel a
+# message.
 #
 # What you see at first is the past: the host has brought up CPUs 1, 2 and 3, one after the other. Now press **Step**,
 # and watch CPU 2. Every step goes on until there is something to see; **Run** goes to the end, **Reset** starts again,
@@ -122,9 +123,10 @@ print(lab00.owners(run.recording, cpu=2, since=run.booted))
 print(lab00.message_steps(run.recording, 0))
 
 # %% [markdown] id="message-answer"
-# - **Slot.** Each CPU has one place in shared memory. The sender fills the receiver's slot: number, type, size, bytes.
+# - **[Slot](glossary.md#slot).** Each CPU has one place in shared memory. The sender fills the receiver's slot:
+#   number, type, size, bytes.
 # - **[ICR](glossary.md#icr).** Two stores to the sender's own interrupt controller (its local
-#   [APIC](glossary.md#apic)), at 0xFEE00310 (to whom) and 0xFEE00300 (which vector).
+#   [APIC](glossary.md#apic)), at 0xFEE00310 (to whom) and 0xFEE00300 (which [vector](glossary.md#vector)).
 # - **[IRR](glossary.md#irr).** The receiver's APIC notes vector 0xEA. One bit: a second 0xEA before the first is
 #   delivered adds nothing.
 # - **Handler.** The CPU leaves [HLT](glossary.md#hlt) and goes through its interrupt table into the handler, which will
@@ -175,7 +177,7 @@ course.hint("00.2")
 # | `host.multikernel_kexec(cpu)` | sends INIT and SIPI to a CPU, and returns |
 # | `host.multikernel_send_ipi_data(cpu, data)` | sends a message |
 # | `host.wait_online("kernel 1", cpu)` | lets the machine run until that kernel says that it is up |
-# | `minikernel_image(base, 1, apic_ids)` | an image for address `base`; its own CPU is named first, then the others |
+# | `minikernel_image(base, 1, apic_ids)` | an image for address `base`, kernel 1; its own CPU first, then the others |
 #
 # The run above had `minikernel_image(0x2000000, 1, [2, 0, 1, 3])`. Try an order that you think is wrong, too: the
 # machine is a new one at each check, and a wrong answer costs nothing.

@@ -44,7 +44,8 @@ course = lab.open("01")
 # %% [markdown] id="map"
 # ## Where we are
 # Lab 00 had three acts: take a CPU offline, **load an image**, start it. This lab is about the second one alone. An
-# image reaches the kernel as an entry address and at most sixteen segments. Of each, `struct kexec_segment` says
+# image reaches the kernel as an entry address and at most sixteen [segments](glossary.md#segment). Of each, `struct
+# kexec_segment` says
 #
 # - `buf` and `bufsz`: the bytes that the caller has, and how many;
 # - `mem` and `memsz`: where they go in physical memory, and how many bytes that place has.
@@ -52,11 +53,14 @@ course = lab.open("01")
 # %% [markdown] id="watch"
 # ## Watch
 # A host runs on four CPUs. It loads kernel 1 at 0x2000000 and starts it on CPU 2; then it loads a second image at
-# 0x3000000, which nobody starts. Press **Run**, and look at the memory: whose is each byte, and which kernel's segments
-# lie where? **Step** shows the loads one after the other, **Text twin** says the same in words.
+# 0x3000000, which nobody starts. The cell lets all that happen; the pictures show its end. Whose is each byte, and
+# which kernel's segments lie where? **Back** goes back step by step, **Reset** begins anew, **Text twin** says the same
+# in words.
 
 # %% id="dashboard"
-Dashboard(lab01.Loading(), ("ownership", "memory"))
+watch = lab01.Loading().driver
+watch.run()
+Dashboard(watch, ("ownership", "memory"))
 
 # %% [markdown] id="predict"
 # ## Exercise 01.1: predict
@@ -77,7 +81,8 @@ course.check("01.1")
 # %% [markdown] id="run-text"
 # ## Run
 # The same run as above, from beginning to end. Kernel 1 keeps its number in a variable. We read that variable in
-# physical memory, load an image for the same address, which calls itself kernel 3, and read again.
+# physical memory, load an image for the same address, which calls itself kernel 3, and read again. Nobody starts that
+# image: CPU 2 still belongs to kernel 1, which sleeps. In the second cell the host sends it a message.
 
 # %% id="run"
 run = lab01.Loading()
@@ -87,10 +92,6 @@ print("before the load: I am kernel", kernel_1.boot_info.get("kernel_id"))
 host.load(lab01.image(0x2000000, number=3, apicid=3))
 print("after the load:  I am kernel", kernel_1.boot_info.get("kernel_id"))
 print(lab01.load_steps(run.machine))
-
-# %% [markdown] id="run-after"
-# The load returned, nobody has started the new image, and CPU 2 still belongs to kernel 1, which sleeps. Now the host
-# sends it a message.
 
 # %% id="message"
 from mklab.lab.defects.stage import outcome
@@ -102,9 +103,10 @@ print(outcome(host.multikernel_send_ipi_data, 2, b"are you there?"))
 # ## Why
 # The right prediction was **B**: the bytes move during the load. What the others would have shown:
 #
-# - **A** (at the start): kernel 1 would still call itself 1 after the load. Ordinary kexec works so.
+# - **A** (at the start): kernel 1 would still call itself 1 after the load. Ordinary [kexec](glossary.md#kexec) works
+#   so.
 # - **C** (-EADDRNOTAVAIL): the list of steps would end at *allocate*, where the checks are.
-# - **D** (page tables): the steps of *copy* ran on CPU 0, by the host's tables.
+# - **D** ([page tables](glossary.md#page-table)): the steps of *copy* ran on CPU 0, by the host's tables.
 #
 # Kernel 1 did not notice until it was woken. The load had cleared its page tables: the CPU could not read the code of
 # its handler, nor that of the fault handlers. A *triple fault* resets a PC, every kernel on it included. That is the
@@ -217,9 +219,10 @@ course.hint("01.3")
 
 # %% [markdown] id="bzimage-idea"
 # ## A real kernel
-# A bzImage is a boot sector, then `setup_sects` sectors of code for real mode, then the protected-mode code. In it lie,
-# compressed, the *payload*, which is the kernel itself, and a loader for it. kexec (arch/x86/kernel/kexec-bzimage64.c,
-# `bzImage64_load`) leaves the first two out. It enters the third 0x200 behind its beginning, in 64-bit mode.
+# A [bzImage](glossary.md#bzimage) is a boot sector, then `setup_sects` sectors of code for [real
+# mode](glossary.md#real-mode), then the protected-mode code. In it lie, compressed, the *payload*, which is the
+# kernel itself, and a loader for it. kexec (arch/x86/kernel/kexec-bzimage64.c, `bzImage64_load`) leaves the first two
+# out. It enters the third 0x200 behind its beginning, in 64-bit mode.
 #
 # This is Debian's. Recorded are only the parts that we need; `mklab inspect FILE` shows the same of any kernel that
 # you have.
@@ -312,9 +315,6 @@ course.given("01.6")
 case = lab01.case(course.progress.seed)
 print(case.story)
 
-# %% id="diagnose-picture"
-Dashboard(case.driver, ("memory",))
-
 # %% id="diagnose" exercise="01.6"
 # Numbers of events, and an address.
 ### BEGIN SOLUTION
@@ -328,6 +328,13 @@ course.check("01.6")
 
 # %% id="diagnose-hint"
 course.hint("01.6")
+
+# %% [markdown] id="diagnose-look"
+# When you have passed: the same in the picture of memory, which finds such writes by itself. It compares what each CPU
+# wrote with whose memory that is.
+
+# %% id="diagnose-picture"
+Dashboard(case.driver, ("memory",))
 
 # %% [markdown] id="clobbers-text"
 # ## Exercise 01.7: the check that is missing

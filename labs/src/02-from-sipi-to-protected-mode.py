@@ -9,16 +9,18 @@
 # %% [markdown] id="title"
 # # 02 The INIT trampoline I: who am I, and where?
 #
-# **How does a CPU that knows nothing, not even its own address, find its way into a kernel?** It has just been
-# reset. It is in 16-bit mode, its stack pointer is 0, and the machine has been running for weeks. In this lab you
-# write the first instructions that it executes, and they must run.
+# **How does a CPU that knows nothing, not even its own address, find its way into a kernel?**
+# [INIT](glossary.md#init) has reset it, a [SIPI](glossary.md#sipi) with a [vector](glossary.md#vector) is all that it
+# is told, and the machine has been running for weeks. In this lab you write the first instructions of the
+# [trampoline](glossary.md#trampoline), the code that it executes, and they must run.
 #
 # **Time:** 75 minutes. **Before:** [lab 00](00-a-second-kernel.ipynb). You read a little assembly: AT&T syntax, as
 # Linux has it, source on the left.
 #
 # Afterwards you can
 # - start a CPU with two stores per interrupt, and say which address it starts at;
-# - say what a segment register holds, in real mode and in protected mode;
+# - say what a [segment](glossary.md#segment) register holds, in [real mode](glossary.md#real-mode) and in [protected
+#   mode](glossary.md#protected-mode);
 # - lead a CPU from one mode into the other, and find out why one did not arrive.
 
 # %% id="open"
@@ -53,19 +55,6 @@ course = lab.open("02")
 # [protected mode](glossary.md#protected-mode), compatibility mode, 64-bit mode. This lab is about the first two; lab
 # 03 about the others.
 
-# %% [markdown] id="watch"
-# ## Watch
-# The whole way was recorded, one instruction after the other. Choose **instruction** beside **Step**, and go on
-# until CPU 1 has taken the SIPI; then watch each instruction and what it changed. Nothing can break: **Back** undoes
-# a step. Three moments matter:
-#
-# - the first instruction: which registers are *not* 0?
-# - the instruction that sets PE: what changes besides that bit?
-# - the far jump: which register changes, and what is hidden behind it?
-
-# %% id="dashboard"
-Dashboard(Player(pictures.way()), parts=["stepper"])
-
 # %% [markdown] id="predict-stack"
 # ## Exercise 02.1: predict
 # *3 minutes. A prediction: nothing is lost if it is wrong.* Decide before you run what comes below, and say how sure
@@ -83,6 +72,19 @@ confidence = "fairly"
 # %% id="stack-check" check="02.1"
 course.check("02.1")
 
+# %% [markdown] id="watch"
+# ## Watch
+# The whole way was recorded, one instruction after the other. Choose **instruction** beside **Step**, and go on
+# until CPU 1 has taken the SIPI; then watch each instruction and what it changed. Nothing can break: **Back** undoes
+# a step. Three moments matter:
+#
+# - the first instruction: which registers are *not* 0?
+# - the instruction that sets PE: what changes besides that bit?
+# - the [far jump](glossary.md#far-jump): which register changes, and what is hidden behind it?
+
+# %% id="dashboard"
+Dashboard(Player(pictures.way()), parts=["stepper"])
+
 # %% [markdown] id="run-stack"
 # ## Run
 # Before this kick, the bytes round 0x1200 and round 0x97200 were filled with `dd`. Which of them are still there?
@@ -94,20 +96,21 @@ machine = pictures.kicked()
 
 # %% [markdown] id="why-stack"
 # **Why.** The stack that the trampoline brings along, below 0x97204, is untouched. Two words lie at 0x11fc and
-# 0x1200: 0x96104, the address of the 64-bit code, and 0x10, its selector. With the old base they would lie at
-# 0x971fc; after a stack fault the CPU would have shut down; an ESP of 0 would have shown in the picture. Each
-# register kept its number. What it *meant* changed when SS was loaded. A real Linux with the RFC's patches left the
-# same two words at the same two addresses, in a page that happens to be reserved. At the end of this lab you repair
-# it.
+# 0x1200: 0x96104, the address of the 64-bit code, and 0x10, its [selector](glossary.md#selector). With the old base
+# they would lie at 0x971fc; after a stack fault the CPU would have shut down; an ESP of 0 would have shown in the
+# picture. Each register kept its number. What it *meant* changed when SS was loaded. A real Linux with the RFC's
+# patches left the same two words at the same two addresses, in a page that happens to be reserved. At the end of
+# this lab you repair it.
 
 # %% [markdown] id="idea-start"
 # ## 1 A CPU is started by two stores
 # To send an interrupt, a kernel stores to the [ICR](glossary.md#icr) of its own [APIC](glossary.md#apic): first the
-# target, at offset 0x310, then, at 0x300, a word that says what to send: the vector in bits 7:0, the delivery mode
-# in bits 10:8 (0 ordinary, 4 NMI, 5 INIT, 6 SIPI). This second store sends. INIT resets the CPU and leaves it in
-# wait-for-SIPI. The SIPI's vector is the number of a page: CS becomes vector << 8, its base vector << 12, IP 0.
+# target, at offset 0x310, then, at 0x300, a word that says what to send: the [vector](glossary.md#vector) in bits
+# 7:0, the delivery mode in bits 10:8 (0 ordinary, 4 NMI, 5 INIT, 6 SIPI). This second store sends. INIT resets the
+# CPU and leaves it in wait-for-SIPI. The SIPI's vector is the number of a page: CS becomes vector << 8, its base
+# vector << 12, IP 0.
 #
-# In Linux: `do_multikernel_boot_cpu`, arch/x86/kernel/smpboot.c (patch 1). Here are its stores:
+# In Linux: `do_multikernel_boot_cpu`, arch/x86/kernel/smpboot.c (patch 1). Here are its stores, up to the first SIPI:
 
 # %% id="kick-table"
 print(pictures.kick_table(pictures.way()))
@@ -135,7 +138,7 @@ course.hint("02.2")
 
 # %% [markdown] id="second-text"
 # ### Exercise 02.3: predict
-# *3 minutes.* Cover the last lines of the table above, or be honest.
+# *3 minutes.* Linux goes on: it sends the SIPI once more.
 
 # %% id="second-question"
 course.question("02.3")
@@ -148,6 +151,12 @@ confidence = "sure"
 
 # %% id="second-check" check="02.3"
 course.check("02.3")
+
+# %% [markdown] id="second-run-text"
+# Here is the rest of the kick:
+
+# %% id="second-run"
+print(pictures.kick_table(pictures.way(), second=True))
 
 # %% [markdown] id="idea-segments"
 # ## 2 An address is a base and an offset
@@ -230,7 +239,7 @@ course.hint("02.5")
 # Its target is 6 bytes in memory: a 32-bit offset, then a selector. Since the new segment begins at 0, the offset is
 # a whole linear address, which was not known when the code was assembled; nor was the table's.
 #
-# In Linux: patch 2, arch/x86/kernel/trampoline_64_bsp.S, which is where these steps come from:
+# In Linux: `x86_trampoline_bsp_start`, arch/x86/kernel/trampoline_64_bsp.S (patch 2), where these steps come from:
 
 # %% id="switch-steps"
 print(pictures.steps(pictures.way(), 0x1F, 0x67))
@@ -333,14 +342,14 @@ course.hint("02.9")
 # ## What Linux does
 # The steps are those of "kernel: Introduce multikernel architecture support" (RFC, version 1, September 2025).
 #
-# | step | function or label | file | patch |
-# |---|---|---|---|
-# | a place below 1 MiB | `setup_trampolines_bsp`, called by `setup_arch` | arch/x86/kernel/setup.c | 2 |
-# | the entry is left in the page | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c | 1 |
-# | INIT, INIT de-asserted, SIPI, SIPI | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c | 1 |
-# | segments, marker, stack | `x86_trampoline_bsp_start` | arch/x86/kernel/trampoline_64_bsp.S | 2 |
-# | table, PE, far jump | `x86_trampoline_bsp_start` | arch/x86/kernel/trampoline_64_bsp.S | 2 |
-# | flat segments | `startup_32` | arch/x86/kernel/trampoline_64_bsp.S | 2 |
+# | step | function or label | file |
+# |---|---|---|
+# | a place below 1 MiB | `setup_trampolines_bsp`, called by `setup_arch` | arch/x86/kernel/setup.c (patch 2) |
+# | the entry is left in the page | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c (patch 1) |
+# | INIT, INIT de-asserted, SIPI, SIPI | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c (patch 1) |
+# | segments, marker, stack | `x86_trampoline_bsp_start` | arch/x86/kernel/trampoline_64_bsp.S (patch 2) |
+# | table, PE, far jump | `x86_trampoline_bsp_start` | arch/x86/kernel/trampoline_64_bsp.S (patch 2) |
+# | flat segments, pushes | `x86_trampoline_bsp_start`, 32-bit | arch/x86/kernel/trampoline_64_bsp.S (patch 2) |
 #
 # The marker is stored, and cleared by the host, and read by nobody. ESP is left as it was (exercise 02.9).
 
@@ -357,7 +366,7 @@ course.hint("02.9")
 # INIT makes a CPU forget, SIPI gives it CS, and from CS it works out the rest. A segment register is a name and a
 # hidden copy; modes change what the name means, and loading changes the copy. A number that was an offset does not
 # become an address by itself. In 32-bit mode your CPU can reach 4 GiB, and nothing above. Lab 03 takes it to 64
-# bits: which comes first, the page tables or the bit?
+# bits: which comes first, the [page tables](glossary.md#page-table) or the bit?
 
 # %% [markdown] id="progress"
 # ## How far you are

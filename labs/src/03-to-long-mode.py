@@ -9,9 +9,11 @@
 # %% [markdown] id="title"
 # # 03 The INIT trampoline II: what makes a CPU 64-bit?
 #
-# **Which comes first, the page tables or the bit?** CPU 1 is in 32-bit protected mode and can reach 4 GiB. In this
-# lab you build the tables that it pages with, and take it through the last three steps into a 64-bit kernel. Then
-# you look for the addresses at which the RFC's tables end.
+# **Which comes first, the [page tables](glossary.md#page-table) or the bit?** A [SIPI](glossary.md#sipi) has sent
+# CPU 1 into the [trampoline](glossary.md#trampoline); now it is in 32-bit [protected
+# mode](glossary.md#protected-mode), with flat [segments](glossary.md#segment), and can reach 4 GiB. In this lab you
+# build the tables that it pages with, and take it through the last steps to [long mode](glossary.md#long-mode) and
+# into a 64-bit kernel. Then you look for the addresses at which the RFC's tables end.
 #
 # **Time:** 75 minutes. **Before:** [lab 02](02-from-sipi-to-protected-mode.ipynb).
 #
@@ -38,16 +40,16 @@ course = lab.open("03")
 #
 # </details>
 #
-# <details><summary>Which vector has the SIPI that starts a CPU at 0x8f000?</summary>
+# <details><summary>What does the SIPI say that starts a CPU at 0x8f000?</summary>
 #
-# 0x8f, the number of the page. CS is then 0x8f00.
+# 0x8f, the number of the page: that is its [vector](glossary.md#vector). CS is then 0x8f00.
 #
 # </details>
 
 # %% [markdown] id="way"
 # ## What will happen
 # The same machine: CPU 0 runs the host, CPU 1 goes through the [trampoline](glossary.md#trampoline) at 0x96000.
-# Behind the far jump it is in 32-bit [protected mode](glossary.md#protected-mode), its
+# Behind the [far jump](glossary.md#far-jump) it is in 32-bit [protected mode](glossary.md#protected-mode), its
 # [segments](glossary.md#segment) flat. From there:
 #
 # 1. **tables:** six pages at 0x98000 become [page tables](glossary.md#page-table);
@@ -55,15 +57,6 @@ course = lab.open("03")
 #    mode](glossary.md#long-mode);
 # 3. **reload:** a far return brings a CS for 64-bit code;
 # 4. **jump:** to the kernel's entry, which the host had left in the page.
-
-# %% [markdown] id="watch"
-# ## Watch
-# The recording stands where the 32-bit code begins. Step by **instruction**; where a loop would take thousands of
-# steps, one step goes far. Watch the lamps: CR4.PAE, EFER.LME, CR0.PG, EFER.LMA, CS.L. One of them goes on without
-# having been written. When paging is on, the picture also walks the tables; type `0xc0200000` as its address.
-
-# %% id="dashboard"
-Dashboard(pictures.from_startup_32(), parts=["stepper"])
 
 # %% [markdown] id="predict-mode"
 # ## Exercise 03.1: predict
@@ -81,6 +74,15 @@ confidence = "fairly"
 # %% id="mode-check" check="03.1"
 course.check("03.1")
 
+# %% [markdown] id="watch"
+# ## Watch
+# The recording stands where the 32-bit code begins. Step by **instruction**; where a loop would take thousands of
+# steps, one step goes far. Watch the lamps: CR4.PAE, EFER.LME, CR0.PG, EFER.LMA, CS.L. One of them goes on without
+# having been written. When paging is on, the picture also walks the tables; type `0xc0200000` as its address.
+
+# %% id="dashboard"
+Dashboard(pictures.from_startup_32(), parts=["stepper"])
+
 # %% [markdown] id="run-mode"
 # ## Run
 # The instructions that change one of the bits, and the mode behind each:
@@ -90,10 +92,10 @@ print(pictures.modes(way(), 0x5C, 0x104))
 
 # %% [markdown] id="why-mode"
 # **Why.** One instruction sets PG, and LMA follows: the CPU computes it, LME and PG. From there on paging has four
-# levels. But CS is the old one, L = 0, D = 1: compatibility mode, 32-bit code in long mode. In 64-bit mode L would
-# be 1 in that row; without LME, LMA would be 0; and an exception would have ended the table. So no single bit makes
-# a CPU 64-bit. A real Linux with the RFC's patches left the CPU at its jump as you see it here: CR3 0x98000, CR4
-# 0x20, CR0 0x80000011, EFER 0x500, CS 0x10.
+# levels. But CS is the old one, L = 0, D = 1: compatibility mode, 32-bit code in [long mode](glossary.md#long-mode).
+# In 64-bit mode L would be 1 in that row; without LME, LMA would be 0; and an exception would have ended the table.
+# So no single bit makes a CPU 64-bit. A real Linux with the RFC's patches left the CPU at its jump as you see it
+# here: CR3 0x98000, CR4 0x20, CR0 0x80000011, EFER 0x500, CS 0x10.
 
 # %% [markdown] id="idea-walk"
 # ## 1 An address is four indexes and an offset
@@ -103,8 +105,8 @@ print(pictures.modes(way(), 0x5C, 0x104))
 # was used), D (6, was written), PS (7), NX (63). An entry of the directory with PS = 1 is the last one: it maps a
 # page of 2 MiB, and the offset has 21 bits.
 #
-# In Linux the walk is the CPU's own; the tables are written in patch 2, arch/x86/kernel/trampoline_64_bsp.S. A walk,
-# as the CPU would do it on the trampoline's tables:
+# The walk is the CPU's own; in Linux the tables are written by `x86_trampoline_bsp_start`,
+# arch/x86/kernel/trampoline_64_bsp.S (patch 2). A walk, as the CPU would do it on the trampoline's tables:
 
 # %% id="walk-example"
 machine = kicked()
@@ -198,8 +200,9 @@ course.hint("03.4")
 # is running: hence the identity mapping. Then only CS is missing. A far return takes an address and a
 # [selector](glossary.md#selector) from the stack; [descriptor](glossary.md#descriptor) 0x10 has L = 1.
 #
-# In Linux: `startup_32`, arch/x86/kernel/trampoline_64_bsp.S (patch 2). A second [GDT](glossary.md#gdt) is loaded
-# first: it has null at 0x08, where the running CS came from. Does that stop the CPU? Look at CS below.
+# In Linux: `x86_trampoline_bsp_start`, 32-bit part, arch/x86/kernel/trampoline_64_bsp.S (patch 2). A second
+# [GDT](glossary.md#gdt) is loaded first: it has null at 0x08, where the running CS came from. Does that stop the
+# CPU? Look at CS below.
 
 # %% id="switch-steps"
 print(steps(way(), 0x67, 0x80))
@@ -250,10 +253,10 @@ course.hint("03.6")
 # ## 3 Above 4 GiB
 # The kernel's entry may lie above 4 GiB, where the four directories do not reach. `startup_64` then takes a seventh
 # page as one more directory, and stores its address in the PDPT, at index entry >> 30. This is all that it does: one
-# entry of the PDPT, one GiB, chosen by the entry alone. And the trampoline's IDT has no entry: whatever exception
-# comes, is a triple fault, and resets the platform with every kernel on it.
+# entry of the PDPT, one GiB, chosen by the entry alone. And the trampoline's [IDT](glossary.md#idt) has no entry:
+# whatever exception comes, is a triple fault, and resets the platform with every kernel on it.
 #
-# In Linux: `startup_64`, arch/x86/kernel/trampoline_64_bsp.S (patch 2).
+# In Linux: `x86_trampoline_bsp_start`, 64-bit part, arch/x86/kernel/trampoline_64_bsp.S (patch 2).
 
 # %% [markdown] id="crossing-text"
 # ### Exercise 03.7: predict
@@ -333,11 +336,11 @@ course.hint("03.9")
 # ## What Linux does
 # The steps are those of "kernel: Introduce multikernel architecture support" (RFC, version 1, September 2025).
 #
-# | step | function or label | file | patch |
-# |---|---|---|---|
-# | GDT 2, PAE, tables, CR3, LME, PG | `startup_32` | arch/x86/kernel/trampoline_64_bsp.S | 2 |
-# | the extra directory, the jump | `startup_64` | arch/x86/kernel/trampoline_64_bsp.S | 2 |
-# | entry and boot_params are left in the page | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c | 1 |
+# | step | function or label | file |
+# |---|---|---|
+# | PAE, tables, CR3, LME, PG | `x86_trampoline_bsp_start`, 32-bit | arch/x86/kernel/trampoline_64_bsp.S (patch 2) |
+# | extra directory, jump | `x86_trampoline_bsp_start`, 64-bit | arch/x86/kernel/trampoline_64_bsp.S (patch 2) |
+# | entry and boot_params are left in the page | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c (patch 1) |
 #
 # The check whether the CPU has long mode at all is there, and commented out. On a real kernel with the patches, an
 # entry at 5 GiB ran; one at 512 GiB, and a read in another GiB, reset the machine.

@@ -48,15 +48,15 @@ course = lab.open("04")
 #
 # <details><summary>What does the number in a start-up interrupt mean?</summary>
 #
-# [INIT](glossary.md#init) has reset the CPU, and [SIPI](glossary.md#sipi) says at which page it begins, in real mode.
-# The number is no interrupt vector, and no handler runs (lab 02).
+# [INIT](glossary.md#init) has reset the CPU, and [SIPI](glossary.md#sipi) says at which page it begins, in [real
+# mode](glossary.md#real-mode). The number is no interrupt vector, and no handler runs (lab 02).
 # </details>
 
 # %% [markdown] id="watch-text"
 # ## Watch: one interrupt
 # The machine of this lab has four CPUs and no kernel, so that nothing is in the way. All are in 64-bit mode, all use
-# one table of gates, and CPU 3 waits in [HLT](glossary.md#hlt). CPU 0 is about to send it an [IPI](glossary.md#ipi) on
-# [vector](glossary.md#vector) 0xEA.
+# one table of [gates](glossary.md#gate), and CPU 3 waits in [HLT](glossary.md#hlt). CPU 0 is about to send it an
+# [IPI](glossary.md#ipi) on [vector](glossary.md#vector) 0xEA.
 #
 # Press **Step** and follow it: two stores of CPU 0 to its own [APIC](glossary.md#apic); a bit in the
 # [IRR](glossary.md#irr) of CPU 3's; the handler, while the bit is in [ISR](glossary.md#isr); the store to
@@ -124,7 +124,8 @@ print(lab04.fates(twice))
 # %% [markdown] id="sending-idea"
 # ## 1. Two stores
 # Each CPU has its own local APIC, at the same address: 0xFEE00000 is another device for each CPU that looks. To send,
-# a CPU writes the two halves of its [ICR](glossary.md#icr):
+# a CPU writes the two halves of its [ICR](glossary.md#icr); [INIT](glossary.md#init) and [SIPI](glossary.md#sipi) go
+# the same way:
 #
 # | address | register | bits |
 # |---|---|---|

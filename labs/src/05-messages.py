@@ -40,7 +40,7 @@ course = lab.open("05")
 # 04).
 # </details>
 #
-# <details><summary>What must be set before CR0.PG, if the CPU is to come into long mode?</summary>
+# <details><summary>What must be set before CR0.PG, if 64-bit code is to run in the end?</summary>
 #
 # CR4.PAE, CR3, and EFER.LME (lab 03).
 # </details>
@@ -79,7 +79,7 @@ print(lab05.area(host, 5))
 
 # %% [markdown] id="predict"
 # ## Exercise 05.1: predict
-# *3 minutes.* The same, on a machine whose APIC ids have gaps, as on many a server.
+# *3 minutes.* The same, on a machine whose [APIC](glossary.md#apic) ids have gaps, as on many a server.
 
 # %% id="identity-question"
 course.question("05.1")
@@ -407,8 +407,8 @@ course.hint("05.8")
 # | logical to physical | `arch_cpu_physical_id`, `smp_ops.cpu_physical_id` | arch/x86/include/asm/smp.h (patch 5) |
 #
 # In the RFC's tree nothing calls the send function, and nothing registers a handler: both are left to modules. A
-# handler is queued as irq_work with a *pointer to the slot*, and reads it later: in a burst of messages on a real
-# kernel, number 200 was lost, and where the log named 201 the handlers had read 202.
+# handler is queued as [irq_work](glossary.md#irq-work) with a *pointer to the slot*, and reads it later: in a burst of
+# messages on a real kernel, number 200 was lost, and where the log named 201 the handlers had read 202.
 
 # %% [markdown] id="fidelity"
 # ## What is simplified

@@ -29,16 +29,16 @@ course = lab.open("06")
 # ## From the labs before
 # Answer without looking, then open.
 #
-# <details><summary>Lab 05: which slot of the message area does a receiver read?</summary>
+# <details><summary>Lab 05: where in the message area does a receiver look?</summary>
 #
-# That of its physical id. The sender had indexed by its own logical number, so the two agree only where both numbers
-# do.
+# In the [slot](glossary.md#slot) of its physical id. The sender had indexed by its own logical number, so the
+# two agree only where both numbers do.
 #
 # </details>
-# <details><summary>Lab 03: a CPU stands at a kernel's first instruction. Whose page tables does it use?</summary>
+# <details><summary>Lab 03: at a kernel's first instruction, by whose tables are addresses translated?</summary>
 #
-# Those of the [trampoline](glossary.md#trampoline), below 1 MiB, until the kernel loads its own: one set of tables for
-# all kicks.
+# By the [page tables](glossary.md#page-table) of the [trampoline](glossary.md#trampoline), below 1 MiB, until the
+# kernel loads its own: one set of tables for all kicks.
 #
 # </details>
 
@@ -51,11 +51,14 @@ course = lab.open("06")
 
 # %% [markdown] id="watch"
 # ## Watch
-# The host takes CPUs 2 and 3 offline. It loads image 1, meant for CPU 2, and then image 2, meant for CPU 3. Press
-# **Run**: the picture of the list shows its nodes as they lie in memory, and what a reader of `/proc/multikernel` gets.
+# The host takes CPUs 2 and 3 offline. It loads image 1, meant for CPU 2, and then image 2, meant for CPU 3. The cell
+# lets that happen; the picture shows the list's nodes as they lie in memory, and what a reader of `/proc/multikernel`
+# gets. **Back** takes you to the moment before a node went in, **Text twin** says the same in words.
 
 # %% id="dashboard"
-Dashboard(lab06.Loaded(), ("ownership", "kimages"))
+watch = lab06.Loaded().driver
+watch.run()
+Dashboard(watch, ("kimages",))
 
 # %% [markdown] id="predict"
 # ## Exercise 06.1: predict
@@ -79,12 +82,15 @@ course.check("06.1")
 
 # %% id="run"
 run = lab06.Started()
-run.run()
+run.driver.run()
 for cpu in run.machine.cpus[2:]:
     print(f"CPU {cpu.index}: planned for {cpu.planned}, runs {cpu.owner}")
 for name in run.kernels:
     print(f"{name} said that it is up: {run.machine.console(name).count(' up,')} times")
 print(run.host.proc_multikernel())
+
+# %% id="run-picture"
+Dashboard(run.driver, ("ownership",))
 
 # %% [markdown] id="why"
 # ## Why
@@ -101,11 +107,11 @@ print(run.host.proc_multikernel())
 
 # %% [markdown] id="list-idea"
 # ## A list inside its elements
-# A list of Linux's (include/linux/list.h) is a ring of `struct list_head { next, prev }`. One of them is the head; each
-# of the others is a member *inside* a struct. The pointers lead from member to member. Whoever wants the struct
+# A list of Linux's (include/linux/list.h) is a circle of `struct list_head { next, prev }`. One of them is the head;
+# each of the others is a member *inside* a struct. The pointers lead from member to member. Whoever wants the struct
 # subtracts the member's offset: that is `container_of`. An empty list is a head that points to itself.
 #
-# Here is our machine's ring, read from physical memory.
+# Here is our machine's circle, read from physical memory.
 
 
 # %% id="ring"
@@ -273,9 +279,9 @@ print(running(run.machine))
 
 # %% [markdown] id="spoilt-idea"
 # ## A list in memory that everybody can write
-# The list lies in the host's memory; other kernels run beside it, with page tables of their own, which map all of
-# RAM. If one of them stores into a `list_head`, the host walks where that leads. Linux's walks have no check; with
-# CONFIG_DEBUG_LIST it looks at the neighbours when a list is *changed* (lib/list_debug.c).
+# The list lies in the host's memory; other kernels run beside it, with [page tables](glossary.md#page-table) of their
+# own, which map all of RAM. If one of them stores into a `list_head`, the host walks where that leads. Linux's walks
+# have no check; with CONFIG_DEBUG_LIST it looks at the neighbours when a list is *changed* (lib/list_debug.c).
 
 # %% [markdown] id="spoilt-text"
 # ## Exercise 06.7: a table without an end
@@ -313,7 +319,7 @@ course.hint("06.7")
 # **Given** the address of a head, and the machine's memory: `memory.read_u64(address)`, and
 # `memory.contains(address, 16)`, which says whether there is memory. **Goal:** the addresses of the nodes, in the order
 # of `next`, up to the first one that is not in order. A node is in order if it lies in memory and its `prev` leads back
-# to where the walk came from. Your function walks ten lists; most of them are spoilt.
+# to where the walk came from. Your function walks eleven lists; most of them are spoilt.
 
 
 # %% id="walker" exercise="06.8"

@@ -12,7 +12,8 @@
 # **What keeps three kernels apart on one computer, and what does it take to start and join them without an accident?**
 # Here everything of the labs before comes together: you plan, bring up, let kernels talk, and find out why one died.
 #
-# **Time:** 120 minutes. **Before:** labs 01 to 06; from 04 the ICR, from 05 the slots, from 06 the list of images.
+# **Time:** 120 minutes. **Before:** labs 01 to 06; from 04 the [APIC](glossary.md#apic)'s [ICR](glossary.md#icr), from
+# 05 the [slots](glossary.md#slot), from 06 the list of images.
 #
 # Afterwards you can
 # - plan CPUs, memory and slots for several kernels, and start them so that none kills another;
@@ -38,7 +39,8 @@ course = lab.open("07")
 #
 # <details><summary>Lab 04: three CPUs send 0xEA to a CPU with interrupts off. How often does its handler run?</summary>
 #
-# Once. The IRR has one bit for each vector, so the second and third add nothing.
+# Once. The [IRR](glossary.md#irr) has one bit for each [vector](glossary.md#vector), so the second and third add
+# nothing.
 # </details>
 
 # %% [markdown] id="watch-text"
@@ -69,8 +71,8 @@ for number, name in enumerate(run.kernels, 1):
 
 # %% [markdown] id="predict-text"
 # ## Exercise 07.1: predict
-# *3 minutes.* Both kernels are up and have nothing in common but the slots. Decide before you run the cell that settles
-# it.
+# *3 minutes.* Both kernels are up and have nothing in common but the [slots](glossary.md#slot). Decide before you run
+# the cell that settles it.
 
 # %% id="isolation-question"
 course.question("07.1")
@@ -114,13 +116,15 @@ MemoryMap(run.driver)
 #
 # - a **CPU**: `cpu_down` and `reboot` take the host's logical number;
 # - a **window** of memory: `kexec_load` (kernel/kexec_core.c) checks one image against itself only, and copies at once;
-# - a **slot**: a receiver finds it by its APIC id (`arch_cpu_physical_id`, patch 5).
+# - a **slot**: a receiver finds it by its [APIC id](glossary.md#apic-id) (`arch_cpu_physical_id`, patch
+#   5).
 #
-# In the run above logical numbers and APIC ids were equal, so a slip would not have shown. Yours differ.
+# In the run above logical numbers and [APIC](glossary.md#apic) ids were equal, so a slip would not have shown. Yours
+# differ.
 #
 # ## Exercise 07.2: a plan for your machine
 # *15 minutes. Values.* **Given** the machine that the next cell describes; it is your own. **Goal:** a CPU (by the
-# host's number), the beginning of a 16 MiB window and a [slot](glossary.md#slot) number for each of the two kernels, so
+# host's number), the beginning of a 16 MiB window and a slot number for each of the two kernels, so
 # that the check can boot them there and write to them. **Leave alone** what the host keeps.
 
 # %% id="plan-given"
@@ -142,8 +146,9 @@ course.hint("07.2")
 # %% [markdown] id="start-text"
 # ## 2. Load and start: wait for evidence
 # `do_multikernel_boot_cpu` (arch/x86/kernel/smpboot.c, patch 1) writes entry and boot_params into *one* place in the
-# trampoline, sends INIT and SIPI, clears a marker without reading it, and returns 0. The CPU reads the entry later. And
-# it runs on six pages of tables that the trampoline clears for every CPU that it starts.
+# [trampoline](glossary.md#trampoline), sends [INIT](glossary.md#init) and [SIPI](glossary.md#sipi), clears a marker
+# without reading it, and returns 0. The CPU reads the entry later. And it runs on six pages of tables that the
+# trampoline clears for every CPU that it starts.
 #
 # So a quick second kick can give the first CPU the wrong kernel: on a real kernel 58 of 60 such pairs ran the wrong
 # image on a quiet console. Or it takes away the tables under its feet. Here is one such pair:
@@ -158,7 +163,8 @@ print("\n".join(row for row in rows if "planned" in row or "kernel_start_address
 # Both calls returned 0. Compare what each CPU was planned for with what it entered: whoever reads late reads the last
 # letter in the box. Time is no cure, since nobody knows how long a CPU takes. Evidence is: something that *only this
 # child* writes, and only when it is *safe* to go on.
-#
+
+# %% [markdown] id="start-exercise"
 # ## Exercise 07.3: one after the other
 # *15 minutes. In Python.* **Goal:** `start(host, image, cpu)` starts `image` on `cpu` and returns when the next one
 # may be started. It is called for kernel 1, then for kernel 2, on two machines; on one of them the CPUs come up
@@ -167,7 +173,7 @@ print("\n".join(row for row in rows if "planned" in row or "kernel_start_address
 # | call | what it does |
 # |---|---|
 # | `host.cpu_down(cpu)`, `host.load(image)`, `host.multikernel_kexec(cpu)` | as in lab 00 |
-# | `host.unload()` | kexec_load without a segment: the list is empty, nobody is stopped |
+# | `host.unload()` | kexec_load without a [segment](glossary.md#segment): the list is empty, nobody is stopped |
 # | `host.read(address, size)` | bytes of memory |
 # | `host.msleep(ms)` | sleep for milliseconds of virtual time |
 # | `image.symbols["cpu_online"]` | where the image keeps a byte for each APIC id: 1 when that CPU is up |
@@ -196,13 +202,14 @@ course.hint("07.3")
 
 # %% [markdown] id="talk-text"
 # ## 3. Talk: two stores, and a handler
-# A message is a filled slot and an IPI (`multikernel_send_ipi_data`, kernel/multikernel.c, patch 4). The
-# [slot](glossary.md#slot) is 272 bytes: `sender_cpu` and `type` (32 bits each), `data_size` (64 bits), and 256 bytes
-# of data. The IPI is two stores to the sender's own [APIC](glossary.md#apic): 0xFEE00310 takes the destination in bits
-# 24 to 31, 0xFEE00300 sends.
+# A message is a filled slot and an [IPI](glossary.md#ipi) (`multikernel_send_ipi_data`, kernel/multikernel.c, patch
+# 4). The slot is 272 bytes: `sender_cpu` and `type` (32 bits each), `data_size` (64 bits), and 256 bytes of data. The
+# IPI is two stores to the sender's own APIC: 0xFEE00310 takes the destination in bits 24 to 31,
+# 0xFEE00300 sends.
 #
-# A kernel that only speaks needs nothing else: no stack, no [IDT](glossary.md#idt), no page tables of its own. This is
-# the message of kernel 1 to kernel 2 in the run above:
+# A kernel that only speaks needs nothing else: no stack, no [IDT](glossary.md#idt), no
+# [page tables](glossary.md#page-table) of its own. The picture shows the end of the run above: the host's question to
+# kernel 2 is m7, the answer m8. Dotted lines are bytes that go into a slot, solid ones are IPIs.
 
 # %% id="talk-example"
 Messages(run.driver)
@@ -210,7 +217,7 @@ Messages(run.driver)
 # %% [markdown] id="hello-exercise"
 # ## Exercise 07.4: a kernel that says hello
 # *15 minutes. In assembly.* **Given** a machine on which the host and kernel 1 run. Your code is loaded at 0x3000000
-# with `kexec_load`, and the host kicks CPU 2: the [trampoline](glossary.md#trampoline) jumps to `start`, in 64-bit
+# with `kexec_load`, and the host kicks CPU 2: the trampoline jumps to `start`, in 64-bit
 # mode, with 0 to 4 GiB mapped to itself. **Goal:** kernel 1, on CPU 1, finds `hello` of type MK_PING from CPU 2 in its
 # slot; then your kernel sleeps for ever. **Leave alone** the stack: RSP points into low memory, and you need none.
 #
@@ -242,11 +249,12 @@ course.hint("07.4")
 
 # %% [markdown] id="relay-exercise"
 # ## Exercise 07.5: the kernel in between
-# *20 minutes. In C.* **Given** a frame that gives your kernel page tables, a stack, an [IDT](glossary.md#idt) and an
-# enabled APIC, and then sleeps; on vector 0xEA it calls `relay(slots, me)`. `slots[n]` is the slot of CPU n, `me` is
-# 2. **Goal:** what the host sends you as MK_PING goes on to kernel 1 (CPU 1), what kernel 1 answers as MK_PONG goes on
-# to the host (CPU 0): the same type and bytes, and you as the sender. **Mind:** the handler writes
-# [EOI](glossary.md#eoi) itself; and a sender can claim any size (defect 38), a slot holds MK_MAX_DATA_SIZE bytes.
+# *20 minutes. In C.* **Given** a frame that gives your kernel page tables, a stack, an IDT and an enabled APIC, and
+# then sleeps; on [vector](glossary.md#vector) 0xEA it calls `relay(slots, me)`. `slots[n]` is the slot of CPU n, and
+# `me`, your own number, is 2. **Goal:** what the host sends you as MK_PING goes on to kernel 1 (CPU 1), what kernel 1
+# answers as MK_PONG goes on to the host (CPU 0): the same type and bytes, and you as the sender. **Mind:** the handler
+# writes [EOI](glossary.md#eoi) itself; and a sender can claim any size (defect 38), a slot holds MK_MAX_DATA_SIZE
+# bytes.
 
 # %% id="relay" exercise="07.5" lang="c"
 # #include "abi.h"
@@ -417,20 +425,21 @@ lab07.exit_question
 # ## What Linux does
 # "kernel: Introduce multikernel architecture support" (RFC, version 1, September 2025):
 #
-# | step | function | file | patch |
-# |---|---|---|---|
-# | load, no look at others | `kimage_load_multikernel_segment` | kernel/kexec_core.c | 1 |
-# | list, oldest first | `kimage_add_to_list`, `kimage_find_by_type` | kernel/kexec_core.c | 6 |
-# | start | `multikernel_kexec` | kernel/kexec_core.c | 1, 6 |
-# | one mailbox, marker unread | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c | 1 |
-# | tables cleared for each CPU | `startup_32` in trampoline_64_bsp.S | arch/x86/kernel | 2 |
-# | vector 0xEA | `sysvec_multikernel` | arch/x86/kernel/smp.c | 3 |
-# | slot and ICR | `multikernel_send_ipi_data` | kernel/multikernel.c | 4 |
-# | receiver's slot by APIC id | `arch_cpu_physical_id` | arch/x86/kernel/smp.c | 5 |
+# | step | function | file |
+# |---|---|---|
+# | load, no look at others | `kimage_load_multikernel_segment` | kernel/kexec_core.c (patch 1) |
+# | list, oldest first | `kimage_add_to_list`, `kimage_find_by_type` | kernel/kexec_core.c (patch 6) |
+# | start | `multikernel_kexec` | kernel/kexec_core.c (patches 1 and 6) |
+# | one mailbox, marker unread | `do_multikernel_boot_cpu` | arch/x86/kernel/smpboot.c (patch 1) |
+# | tables cleared for each CPU | `trampoline_64_bsp.S` | arch/x86/kernel (patch 2) |
+# | vector 0xEA | `sysvec_multikernel` | arch/x86/kernel/smp.c (patch 3) |
+# | slot and [ICR](glossary.md#icr) | `multikernel_send_ipi_data` | kernel/multikernel.c (patch 4) |
+# | receiver's slot by APIC id | `arch_cpu_physical_id` | arch/x86/kernel/smp.c (patch 5) |
 #
-# Two spawned Linux kernels at once were not tried on the real thing. One was: it booted to user space on CPU 1, and
-# 0xEA worked both ways with slot and ICR written by hand.
-#
+# On a real kernel with these patches one spawned kernel was tried: it booted to user space on CPU 1, and 0xEA worked
+# both ways with slot and ICR written by hand. Two at once were not tried.
+
+# %% [markdown] id="fidelity"
 # ## What is simplified
 # All kernels here agree on one message area that each maps, wherever its memory lies; version 1 has no safe way to do
 # so. Waiting is `msleep` in Python, and a write that goes astray is drawn because the lab knows the plan. The

@@ -94,7 +94,8 @@ OutcomeGraph(box.graph, box.first("torn"))
 # is a shortest way to it, and its steps stand below.
 #
 # - A, always both: only two endings, those where the receiver has read everything before the second sender begins.
-# - B, always one: that is *lost*. The slot was overwritten before it was read, or between two reads of it.
+# - B, always one: that is *lost*. The [slot](glossary.md#slot) was overwritten before it was read, or between two
+#   reads of it.
 # - C is what the graph shows. *Torn* is a type from one message with the sender of the other: nobody has sent that.
 # - D, unknowable: how often each ending comes depends on timing. Which endings there are does not.
 #
@@ -230,10 +231,11 @@ course.hint("08.4")
 # to change it are two steps, and another CPU comes between. `lock cmpxchg %rcx, (%rdi)` is one: if the word equals RAX,
 # RCX goes there and ZF is set; else the word goes to RAX.
 #
-# **Given** a slot at RDI (state at 0, message at 8) and a receiver on CPU 2: its handler of vector 0xEA takes messages
-# as long as the state is FULL, and makes it EMPTY. **Goal:** `send` claims the slot, or tries again; stores RSI as the
-# message; publishes; sends 0xEA to CPU 2: `2 << 24` to 0xFEE00310, then `0xea` to 0xFEE00300, the two halves of the
-# [ICR](glossary.md#icr). CPUs 0 and 1 run it, in every order. RAX and RCX are free.
+# **Given** a slot at RDI (state at 0, message at 8) and a receiver on CPU 2: its handler of
+# [vector](glossary.md#vector) 0xEA takes messages as long as the state is FULL, and makes it EMPTY. **Goal:** `send`
+# claims the slot, or tries again; stores RSI as the message; publishes; sends 0xEA to CPU 2: `2 << 24` to 0xFEE00310,
+# then `0xea` to 0xFEE00300, the two halves of the [ICR](glossary.md#icr). CPUs 0 and 1 run it, in every order. RAX
+# and RCX are free.
 
 # %% id="claim" exercise="08.5" lang="asm"
 # # RDI = the slot, RSI = the message
@@ -369,13 +371,14 @@ print(lab08.dead_sender_run())
 # | step | function | file (patch) |
 # |---|---|---|
 # | fill the slot: four stores, no flag, no lock | `multikernel_send_ipi_data` | kernel/multikernel.c (4) |
-# | send 0xEA, whoever else has just done so | the same | kernel/multikernel.c (4) |
-# | EOI first, then count, then look | `sysvec_multikernel` | arch/x86/kernel/smp.c (3) |
+# | send 0xEA, whoever else has just done so | `multikernel_send_ipi_data` | kernel/multikernel.c (4) |
+# | [EOI](glossary.md#eoi) first, then count, then look | `sysvec_multikernel` | arch/x86/kernel/smp.c (3) |
 # | the slot of one's own physical id | `arch_cpu_physical_id` | arch/x86 (5) |
-# | queue work with a pointer into the slot | `handler->saved_data`, `irq_work_queue` | kernel/multikernel.c (4) |
+# | queue work that points into the slot | `multikernel_interrupt_handler` | kernel/multikernel.c (4) |
 #
-# On a real kernel with these patches, 500 interrupts 0xEA were sent in a row and 401 were counted: that is merging, and
-# allowed. But nothing in v1 keeps the bytes of the other 99, if they had any. Later trees have rings between kernels.
+# On a real kernel with these patches, 500 interrupts 0xEA were sent in a row and 401 were counted: that is merging,
+# and allowed. But nothing in `multikernel_send_ipi_data` (patch 4) keeps the bytes of the other 99, if they had any.
+# Later trees have rings between kernels.
 
 # %% [markdown] id="fidelity"
 # ## What is simplified

@@ -5,6 +5,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
@@ -72,10 +73,13 @@ class AnswerMagics(Magics):
             return
         if exercise is not None:
             self._keep(exercise, cell)
+        if _is_stub(exercise, cell):
+            print("There is nothing to build yet: the cell is as it was given to you.")
+            return
         frame = _frame(exercise)
         mode = next((_MODES[word] for word in words if word in _MODES), "long")
         try:
-            code = guestcode.compiled(cell, lang, guestrun.Place().base, frame)
+            code = _compiled(cell, lang, frame)
         except GuestBuildError as error:
             print(error, file=sys.stderr)
             return
@@ -90,12 +94,35 @@ class AnswerMagics(Magics):
         course.ANSWERS[line.strip()] = cell
 
 
+def _is_stub(exercise: str | None, cell: str) -> bool:
+    """Whether a cell is what students get: what a compiler would say of it helps nobody."""
+    try:
+        return exercises.find(exercise or "").is_stub(cell)
+    except MklabError:
+        return False
+
+
 def _frame(exercise: str | None) -> guestcode.Frame:
     """What stands around the answer to an exercise; nothing where there is no such exercise."""
     try:
         return exercises.find(exercise or "").frame
     except MklabError:
         return guestcode.Frame()
+
+
+def _compiled(cell: str, lang: str, frame: guestcode.Frame) -> guestcode.Code:
+    """``cell`` by itself; or, where it needs something of what it is built with, with that.
+
+    Raises:
+        GuestBuildError: neither can be built.
+    """
+    headers = tuple((name, text) for name, text in frame.sources if name.endswith(".h"))
+    try:
+        return guestcode.compiled(cell, lang, guestrun.Place().base, replace(frame, sources=headers))
+    except GuestBuildError:
+        if headers == frame.sources:
+            raise
+        return guestcode.compiled(cell, lang, guestrun.Place().base, frame)
 
 
 def _run(code: guestcode.Code, cell: str, mode: str) -> str:

@@ -8,7 +8,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from mklab import Machine
-from mklab.lab import course
+from mklab.lab import course, exercises
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_assembly_is_built_and_kept(shell: Any, capsys: pytest.CaptureFixture[st
 
 
 def test_a_cell_may_include_the_headers_of_its_exercise(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    text = '#include "kimage.h"\nstruct list_head *f(struct kimage *image) { return &image->list; }'
+    text = '#include "kimage.h"\nvoid kimage_add_to_list(struct kimage *i, struct list_head *l) { i->list.next = l; }'
     shell.run_cell(f"%%c 06.2\n{text}")
     assert "bytes of machine code" in capsys.readouterr().out
     shell.run_cell(f"%%c\n{text}")
@@ -61,6 +61,12 @@ def test_assembly_is_built_with_what_stands_around_it(shell: Any, capsys: pytest
     assert capsys.readouterr().out == "36,864 bytes of machine code in all. The cell below checks them.\n"
     shell.run_cell("%%asm 02.7\nnop\nlgdtl LOW(no_such_label)")
     assert "no_such_label" in capsys.readouterr().err
+
+
+def test_a_stub_is_not_built(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    shell.run_cell(f"%%c 06.2\n{exercises.find('06.2').stub}")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("There is nothing to build yet: the cell is as it was given to you.\n", "")
 
 
 def test_errors_at_their_line_and_no_traceback(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,10 @@ second_kernel = Exercise(
         "Make the image; cpu_down; load; multikernel_kexec; wait_online; multikernel_send_ipi_data. Six lines, CPU 3 in"
         " five of them.",
     ),
+    alternatives=(
+        Mistake("loaded before the CPU is taken offline", ((_DOWN, ""), (_LOAD, _LOAD + _DOWN)), ""),
+        Mistake("it knows its own CPU only", (("[3, 0, 1, 2]", "[3]"),), ""),
+    ),
     mistakes=(
         Mistake("the CPU is not taken offline", ((_DOWN, ""),), "returned -EBUSY"),
         Mistake(
@@ -60,6 +64,9 @@ second_kernel = Exercise(
         ),
         Mistake("waited for on another CPU", ((", 3)\n", ", 2)\n"),), "INIT and SIPI went to CPU 3"),
         Mistake("another kernel's name", (('"kernel 1"', '"kernel 2"'),), "no kernel by the name 'kernel 2'"),
+        Mistake("another number", (("000, 1, [3", "000, 2, [3"),), "The image was told that it is kernel 2"),
+        Mistake("its own CPU is not the first", (("[3, 0, 1, 2]", "[0, 1, 2, 3]"),), "told that its own CPU is CPU 0"),
+        Mistake("a CPU named twice", (("[3, 0, 1, 2]", "[3, 0, 1, 1]"),), "takes one CPU for two"),
         Mistake("a misspelt call", (("host.load", "host.laod"),), "AttributeError"),
     ),
 )

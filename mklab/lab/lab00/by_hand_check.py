@@ -29,6 +29,7 @@ def judge(answer: Answer, _seed: int) -> Verdict:
         _endless,
         _not_started,
         _wrong_cpu,
+        _misinformed,
         _others,
         not_answered,
     ):
@@ -201,6 +202,34 @@ def _wrong_cpu(trial: Trial) -> Verdict | None:
         f"event {init.seq}: INIT reaches CPU {init.cpu}, at instruction {init.time:,}",
         f"CPU {CPU} has to be named in cpu_down, multikernel_kexec and wait_online.",
     )
+
+
+def _misinformed(trial: Trial) -> Verdict | None:
+    kernel = trial.host.kernel(KERNEL)
+    number, ids = kernel.boot_info.get("kernel_id"), [kernel.apicid(cpu) for cpu in range(kernel.nr_cpu_ids)]
+    if number != 1:
+        return not_yet(
+            f"The image was told that it is kernel {number}, and says so on its console. It is the first one that this"
+            " host loads.",
+            "the second argument of minikernel_image",
+            "Its number is 1.",
+        )
+    if ids[0] != CPU:
+        return not_yet(
+            f"The image was told that its own CPU is CPU {ids[0]}. It was started on CPU {CPU}, and takes that for one"
+            " that belongs to somebody else.",
+            "the third argument of minikernel_image",
+            "The list names the kernel's own CPU first.",
+        )
+    known = [cpu.apic_id for cpu in trial.machine.cpus]
+    if len(set(ids)) < len(ids) or not set(ids) <= set(known):
+        return not_yet(
+            f"The image was told of the CPUs {', '.join(map(str, ids))}: it believes in a CPU that is not there, or"
+            " takes one CPU for two.",
+            "the third argument of minikernel_image",
+            "This machine has CPUs 0 to 3. Name each once, the kernel's own first.",
+        )
+    return None
 
 
 def _others(trial: Trial) -> Verdict | None:

@@ -196,5 +196,5 @@ in_order = forms.parsons(
         WrongOrder("CEBD", "no SIPI", "was reset by INIT and waits for a SIPI"),
         WrongOrder("CEB", "only prepared", "CPU 3 took neither INIT nor SIPI"),
     ),
-    also=("ECBDA", "BCEDA", "CDEBA", "BECDA"),
+    also=("ECBDA", "BCEDA", "CDEBA", "BECDA", "CBEDA", "CEDBA"),
 )

@@ -152,7 +152,8 @@ def _fate(host: Host, victims: list[str]) -> str:
         host.multikernel_send_ipi_data(number, b"ping")
         host.settle()
     except MklabError as error:
-        return f"Then {name} got a message: {error}"
+        ended = str(error).partition(": ")[2].removesuffix("; boot a host again.")
+        return f"Then {name} got a message, and {ended}."
     answers = [one for one in host.machine.trace.of(MessageTaken) if one.seq >= begin and one.type == MK_PONG]
     state = "answered" if answers else "did not answer"
     return f"Then {name} got a message, and {state}."

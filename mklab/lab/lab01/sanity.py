@@ -34,9 +34,10 @@ CASES = (
     _case("one segment", [(_BASE, 0x2000, 0x1234)], _OK, "Nothing is wrong with it: bufsz need not be whole pages."),
     _case(
         "a segment that begins within a page",
-        [(_BASE + 0x800, 0x1000, 0x10)],
+        [(_BASE + 0x800, 0x800, 0x10)],
         _EADDRNOTAVAIL,
         "mem must be a multiple of PAGE_SIZE.",
+        ((_OK, "You let a segment begin at 0x2000800: the copying goes page by page, and would begin at 0x2000000."),),
     ),
     _case(
         "a segment that ends within a page",
@@ -65,6 +66,13 @@ CASES = (
         _OK,
         "Ends are exclusive.",
         ((_EINVAL, "0x2000000 to 0x2001000 and 0x2001000 to 0x2002000 share no byte: ends are exclusive."),),
+    ),
+    _case(
+        "two segments that touch, the higher one first",
+        [(_BASE + 0x1000, 0x1000, 0x10), (_BASE, 0x1000, 0x10)],
+        _OK,
+        "Ends are exclusive, whichever comes first.",
+        ((_EINVAL, "The second one ends where the first one begins, and they share no byte: ends are exclusive."),),
     ),
     _case(
         "an overlap where the buffer does not reach",
@@ -129,7 +137,9 @@ sanity = forms.python(
     ),
     (
         Mistake("overlap by bufsz", (("combinations(places, 2)", _BY_BUFSZ),), "occupies memsz bytes"),
-        Mistake("touching is refused", (("a < d", "a <= d"), ("c < b", "c <= b")), "ends are exclusive"),
+        Mistake("touching is refused", (("c < b", "c <= b"),), "share no byte: ends are exclusive"),
+        Mistake("touching from below is refused", (("a < d", "a <= d"),), "ends where the first one begins"),
+        Mistake("the beginning need not be a page's", (("start % PAGE_SIZE or ", ""),), "begin at 0x2000800"),
         Mistake("overlaps first", ((_ADDRESSES, ""), (_OVERLAPS, _OVERLAPS + _ADDRESSES)), "Two faults"),
         Mistake("the limit itself is accepted", (("end >= LIMIT", "end > LIMIT"),), "is the limit itself"),
         Mistake("the end need not be a page's", ((" or end % PAGE_SIZE", ""),), "half the image's and half nobody's"),

@@ -73,10 +73,17 @@ def steps(film: Film, begin: int, end: int) -> str:
     return "\n".join(rows)
 
 
-def kick_table(film: Film) -> str:
-    """What the host stores into its ICR at a kick, and what the CPU that is named makes of it."""
+def kick_table(film: Film, *, second: bool = False) -> str:
+    """What the host stores into its ICR at a kick, and what the CPU that is named makes of it.
+
+    Args:
+        film: of the kick.
+        second: what comes after the first SIPI, instead of what comes up to it.
+    """
     rows = [f"{'event':>6}  {'instruction':>11}"]
-    for event in film.events[film.looks[0].event :]:
+    events = film.events[film.looks[0].event :]
+    first = next(number for number, event in enumerate(events) if isinstance(event, Sipi)) + 1
+    for event in events[first:] if second else events[:first]:
         match event:
             case ApicWrite() if event.offset in _ICR:
                 words = f"CPU {event.cpu} stores {event.value:#010x} at offset {event.offset:#x} of its APIC"

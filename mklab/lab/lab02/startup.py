@@ -41,7 +41,7 @@ sipi_icr_low = forms.python(
         Case("an address far above", (0x2000000,), raises="ValueError", look=_NOT_A_PAGE),
     ),
     (
-        "Look at the two stores to offset 0x300 in the table above: which of their bits are the page's, which are not?",
+        "Look at the stores to offset 0x300 in the table above: which of their bits are the page's, which are not?",
         "The vector of a SIPI is the number of a 4 KiB page below 1 MiB. Its delivery mode is 6, in bits 10:8.",
         "Refuse what is no page below 1 MiB: raise ValueError(...). Else return 0x600 and the page's number, joined"
         " by |.",

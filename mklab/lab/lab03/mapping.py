@@ -267,6 +267,6 @@ map_image = Exercise(
         "        if memory.read_u64(slot) == 0:\n"
         "            memory.write_u64(slot, spare.pop() | 3)\n"
         "        directory = memory.read_u64(slot) & ~0xFFF\n"
-        "        memory.write_u64(directory + (page >> 21) % 512 * 8, page | 0x83)\n",
+        "        memory.write_u64(directory + (page >> 21) % 512 * 8, page | 0x183)\n",
     ),
 )

@@ -188,9 +188,9 @@ walk = Exercise(
             "its bit 0 (P) is 0",
         ),
         Mistake("entries of one byte", (("8 * (", "("),), "Your walk read where there is no table"),
-        Mistake("ten bits of index", (("0x1FF", "0x3FF"),), "the CPU"),
+        Mistake("ten bits of index", (("0x1FF", "0x3FF"),), "the CPU finds a page"),
         Mistake("bit 63 stays in", (("entry & 0x000FFFFFFFFFF000", "entry & ~0xFFF"),), "no part of the address"),
-        Mistake("one bit too many of the offset", (("(1 << shift)", "(2 << shift)"),), "the CPU"),
+        Mistake("one bit too many of the offset", (("(1 << shift)", "(2 << shift)"),), "another address than the CPU"),
     ),
     alternatives=(
         "def walk(memory, cr3, vaddr):\n"

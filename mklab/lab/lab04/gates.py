@@ -16,7 +16,7 @@ __all__ = ["EXERCISES"]
 
 _VECTOR = 0xEA
 _DEEPEST = 0x40018
-_ELSEWHERE, _OTHER, _FAR = 0x34000, 0x41, 0xFFFFFFFF81A02B3C
+_ELSEWHERE, _OTHER, _FAR = 0x34000, 0x41, 0xFFFFFFFF81A12B3D
 """A second IDT, another vector, and a handler where Linux's text lies: all 64 bits of the address count."""
 _PARTS = (
     (0, 2, "offset 15:0"),

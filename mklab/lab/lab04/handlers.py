@@ -6,9 +6,10 @@ from mklab.lab.guestcode import Code
 from mklab.lab.guestrun import Ran
 from mklab.lab.lab04.bench import IDT, VARIABLES, place, program, set_gate, stack
 from mklab.lab.verdict import Outcome, Verdict
+from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine
 from mklab.machine.registers import GPRS
-from mklab.trace import Delivered, Eoi, Fault
+from mklab.trace import ApicWrite, Delivered, Eoi, Fault
 
 __all__ = ["EXERCISES"]
 
@@ -58,6 +59,14 @@ def _judge(ran: Ran, _seed: int) -> Verdict:
             " nothing in service; on a busy CPU it would end another handler's interrupt too early.",
             f"event {ended[1].seq}",
             "One EOI for each interrupt.",
+        )
+    stray = next((one for one in events if isinstance(one, ApicWrite) and one.cpu == 0), None)
+    if stray is not None:
+        return not_yet(
+            f"Your handler has stored at {APIC_BASE + stray.offset:#x}, which is not EOI alone: a register of the APIC"
+            " takes one store of 32 bits, at its own address.",
+            f"event {stray.seq}",
+            "EOI is at 0xFEE000B0.",
         )
     for name, pattern in _PATTERNS.items():
         if (got := getattr(registers, name)) != pattern:
@@ -171,6 +180,7 @@ _handler = forms.guest(
             ((_EOI, "    movl $0, 0xfffffffffee000b0\n"),),
             "an absolute address has 32 bits and is widened",
         ),
+        Mistake("across EOI", (("$0xfee000b0", "$0xfee000af"),), "which is not EOI alone"),
         Mistake("for ever", (("    iretq", "    jmp handler"),), "did not come to an end"),
         Mistake("another name", (("handler:", "my_handler:"),), "defines no handler"),
     ),

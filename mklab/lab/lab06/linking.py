@@ -124,7 +124,7 @@ linking = forms.guest(
     "c",
     judge,
     (
-        "The list is a ring: the head's prev is its last node. An empty list's head points to itself, both ways.",
+        "The list is a circle: the head's prev is its last node. An empty list's head points to itself, both ways.",
         "The new node goes between the last node and the head. Each of the three has a next and a prev.",
         "new.next = head, new.prev = last, last->next = new, head->prev = new; read head->prev before you change it.",
     ),

@@ -40,6 +40,11 @@ def _outside(kimages: KimageList, nodes: list[int]) -> None:
     _store(kimages, nodes[1], 0xDEAD0000)
 
 
+def _edge(kimages: KimageList, nodes: list[int]) -> None:
+    """A pointer leads to where there is room for one pointer, and not for two."""
+    _store(kimages, nodes[1], HOST_END - 8)
+
+
 def _null(kimages: KimageList, nodes: list[int]) -> None:
     _store(kimages, nodes[1], 0)
 
@@ -66,6 +71,7 @@ LISTS: tuple[tuple[str, int, Callable[[KimageList, list[int]], None]], ...] = (
     ("a list in which next of node 4 leads back to node 2", 5, _back),
     ("a list in which next of node 3 leads to node 3", 4, _self),
     ("a list in which next of node 2 leads to where no memory is", 3, _outside),
+    ("a list in which next of node 2 leads to the last eight bytes of memory", 3, _edge),
     ("a list in which next of node 2 is NULL", 3, _null),
     ("a list whose head leads to where no memory is", 2, _head),
     ("a list in which next of node 1 leads past node 2", 4, _neighbour),
@@ -146,8 +152,8 @@ def judge(answer: Answer, _seed: int) -> Verdict:
             )
     return Verdict(
         Outcome.PASSED,
-        f"Your walk came to an end on all {len(LISTS)} lists: whole ones, one of 200 nodes, and seven that were"
-        " spoilt. It took every node that was in order, and none that was not.",
+        f"Your walk came to an end on all {len(LISTS)} lists: whole ones, one of 200 nodes, and {len(LISTS) - 3} that"
+        " were spoilt. It took every node that was in order, and none that was not.",
     )
 
 
@@ -214,7 +220,9 @@ walker = Exercise(
             "before stays", (("before, node = node, memory.read", "node = memory.read"),), "You left out good nodes"
         ),
         Mistake(
-            "asks too late", (("memory.contains(node, 16) and memory.read_u64(node + 8) == before", _LATE),), "read"
+            "asks too late",
+            (("memory.contains(node, 16) and memory.read_u64(node + 8) == before", _LATE),),
+            "read where no memory is",
         ),
     ),
     alternatives=(

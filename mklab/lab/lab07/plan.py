@@ -1,12 +1,13 @@
 """Exercise 07.2: a plan for the student's own machine, carried out there; the first conflict is told by its pair."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mklab.guest.abi import NR_CPUS
 from mklab.kernel.layout import HOST_END, TRAMPOLINE_BASE, WINDOW
 from mklab.lab.checking.answer import Answer
 from mklab.lab.exercise import Exercise, not_yet
-from mklab.lab.forms.assigned import Assigned, MissingError, as_python, taken
+from mklab.lab.forms.assigned import MissingError, WrongValues, as_python, taken
 from mklab.lab.lab07.site import CPUS, KERNELS, RAM_END, Carried, Plan, Site, carry_out, site
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.trace import OwnerChange
@@ -203,14 +204,30 @@ def solve(seed: int) -> str:
     return "\n".join(f"{name} = {as_python(chosen[name])}" for name in _NAMES)
 
 
-def _both(one: int, two: int) -> str:
-    return as_python(dict(zip(KERNELS, (one, two), strict=True)))
+def _both(one: int, two: int) -> dict[str, int]:
+    return dict(zip(KERNELS, (one, two), strict=True))
 
 
-_SITE = site(0)
-_FREE = [cpu for cpu in range(1, CPUS) if cpu != _SITE.kept]
-_IDS = [_SITE.apic_ids[cpu] for cpu in _FREE]
-_GOOD = [base for base in range(HOST_END, RAM_END, WINDOW) if not _meet(range(base, base + WINDOW), _SITE.buffer)]
+def _kept(right: Mapping[str, Any]) -> int:
+    """The CPU that the host keeps: neither CPU 0 nor one of the plan's."""
+    return next(one for one in range(1, CPUS) if one not in right["cpu"].values())
+
+
+def _of_device(right: Mapping[str, Any]) -> int:
+    """The window that the plan leaves out, because the device writes there."""
+    return next(one for one in range(HOST_END, RAM_END, WINDOW) if one not in right["base"].values())
+
+
+def _wrong(
+    name: str, message: str, what: str, change: Callable[[Mapping[str, Any], tuple[int, int]], Any]
+) -> WrongValues:
+    """A known wrong answer: of ``what``, from all right values and those of the two kernels."""
+
+    def changed(right: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {what: change(right, (right[what]["kernel 1"], right[what]["kernel 2"]))}
+
+    return WrongValues(name, (), message, _NAMES, changed)
+
 
 EXERCISE = Exercise(
     "07.2",
@@ -226,36 +243,45 @@ EXERCISE = Exercise(
         " CPUs.",
     ),
     (
-        Assigned("the host's own CPU", (("cpu", _both(_SITE.kept, _FREE[0])),), "is planned twice: for the host"),
-        Assigned("the boot CPU", (("cpu", _both(0, _FREE[0])),), "CPU 0 is planned twice: for the host"),
-        Assigned("one CPU for both", (("cpu", _both(_FREE[0], _FREE[0])),), "is planned for both kernels"),
-        Assigned("a CPU that there is not", (("cpu", _both(_FREE[0], 9)),), "the host knows CPUs 0 to 3"),
-        Assigned("logical slots", (("slot", _both(_FREE[0] + 20, _FREE[1] + 20)),), "was put into slot"),
-        Assigned("slots swapped", (("slot", _both(_IDS[1], _IDS[0])),), "It looked into slot"),
-        Assigned("a slot beyond the last", (("slot", _both(_IDS[0], 64)),), "There is no slot 64"),
-        Assigned("over the trampoline", (("base", _both(0x90000, _GOOD[0])),), "contains the trampoline at 0x96000"),
-        Assigned(
-            "over the host", (("base", _both(_GOOD[0], 0x1800000)),), "the host's memory, which ends at 0x2000000"
+        _wrong(
+            "the host's own CPU",
+            "is planned twice: for the host",
+            "cpu",
+            lambda right, own: _both(_kept(right), own[1]),
         ),
-        Assigned(
+        _wrong("the boot CPU", "CPU 0 is planned twice: for the host", "cpu", lambda _, own: _both(0, own[1])),
+        _wrong("one CPU for both", "is planned for both kernels", "cpu", lambda _, own: _both(own[0], own[0])),
+        _wrong("a CPU that there is not", "the host knows CPUs 0 to 3", "cpu", lambda _, own: _both(own[0], 10)),
+        _wrong("slots of nobody", "was put into slot", "slot", lambda _, own: _both(own[0] + 20, own[1] + 20)),
+        _wrong("slots swapped", "It looked into slot", "slot", lambda _, own: _both(own[1], own[0])),
+        _wrong("a slot beyond the last", "There is no slot 64", "slot", lambda _, own: _both(own[0], 64)),
+        _wrong(
+            "over the trampoline", "contains the trampoline at 0x96000", "base", lambda _, own: _both(0x90000, own[1])
+        ),
+        _wrong(
+            "over the host",
+            "the host's memory, which ends at 0x2000000",
+            "base",
+            lambda _, own: _both(0x1800000, own[1]),
+        ),
+        _wrong(
             "over the device's buffer",
-            (("base", _both(_SITE.buffer.start - 0x100000, _GOOD[-1])),),
             "and the device's buffer overlap",
+            "base",
+            lambda right, own: _both(_of_device(right), own[1]),
         ),
-        Assigned("one over the other", (("base", _both(_GOOD[0], _GOOD[0])),), "overlap from"),
-        Assigned("beyond the RAM", (("base", _both(_GOOD[0], 0x4800000)),), "ends beyond the RAM"),
-        Assigned("not at a page", (("base", _both(_GOOD[0], _GOOD[1] + 0x80)),), "does not begin at a page"),
-        Assigned("a list", (("base", f"[{_GOOD[0]:#x}, {_GOOD[1]:#x}]"),), "It needs a number for 'kernel 1'"),
+        _wrong("one over the other", "overlap from", "base", lambda _, own: _both(own[0], own[0])),
+        _wrong("beyond the RAM", "ends beyond the RAM", "base", lambda _, own: _both(own[0], 0x4F00000)),
+        _wrong("not at a page", "does not begin at a page", "base", lambda _, own: _both(own[0], own[1] + 0x80)),
+        _wrong("a list", "It needs a number for 'kernel 1'", "base", lambda _, own: [own[0], own[1]]),
     ),
     alternatives=(
-        Assigned(
+        WrongValues(
             "the other way round",
-            (
-                ("cpu", _both(_FREE[1], _FREE[0])),
-                ("slot", _both(_IDS[1], _IDS[0])),
-                ("base", _both(_GOOD[1], _GOOD[0])),
-            ),
+            (),
             "",
+            _NAMES,
+            lambda right: {name: _both(*reversed([right[name][kernel] for kernel in KERNELS])) for name in _NAMES},
         ),
     ),
     given=lambda seed: str(site(seed)),

@@ -14,6 +14,8 @@ NAME = "labs/glossary.md"
 _TERM = re.compile(r'^- <a id="([^"]*)"></a>\*\*([^*]+)\*\*: (.*)$')
 _SOURCE = re.compile(r" \(([^()]*(?:\([^()]*\)[^()]*)*)\)\.$")
 _IS_SOURCE = re.compile(r"\bSDM\b|\bIntel\b|\bACPI\b|\bRFC\b|\b[\w/.-]+\.(?:c|h|S|rst|md|py)\b|\w+/\w+|man \d|ABI")
+_ADDRESS = re.compile(r"\]\([^)]*\)")
+_GLOSSARY_LINK = re.compile(r"\[[^\]]*\]\(glossary\.md#[^)]*\)")
 _HIDDEN = re.compile(r"^```.*?^```|^#.*?$|(`+).*?\1|<!--.*?-->", re.MULTILINE | re.DOTALL)
 
 
@@ -69,24 +71,25 @@ def check(page: str) -> list[Complaint]:
 def check_uses(page: str, labs: Mapping[str, Sequence[Text]]) -> list[Complaint]:
     """Terms that no lab links to, and first uses without a link.
 
+    A lab's first cell (title, time, goals) and its questions on earlier labs (in ``<details>``) do not count: there a
+    reader is to see the whole, or to remember.
+
     Args:
         page: the glossary.
         labs: the Markdown cells of each lab, by its script's name.
     """
     found, linked = [], set()
     for name, cells in labs.items():
-        text = "\n\n".join(_HIDDEN.sub(" ", one.markdown) for one in cells)
+        text = "\n\n".join(_HIDDEN.sub(" ", one.markdown) for one in cells[1:] if "<details>" not in one.markdown)
         for term in terms(page):
             link = re.compile(rf"\[[^\]]*\]\(glossary\.md#{re.escape(term.anchor)}\)")
             places = [match.span() for match in link.finditer(text)]
             if places:
                 linked.add(term.anchor)
-            others = re.compile(r"\]\([^)]*\)")
-            addresses = [match.span() for match in others.finditer(text)]
-            use = next(
-                (one for one in term.pattern.finditer(text) if not _within(one.start(), addresses)),
-                None,
-            )
+            # "APIC" in a link to "APIC id", or in an address, is no use of its own.
+            others = [match.span() for match in _ADDRESS.finditer(text)]
+            others += [one for match in _GLOSSARY_LINK.finditer(text) if (one := match.span()) not in places]
+            use = next((one for one in term.pattern.finditer(text) if not _within(one.start(), others)), None)
             if use is not None and not _within(use.start(), places):
                 line = text[: use.start()].rpartition("\n")[2] + text[use.start() :].partition("\n")[0]
                 found.append(

@@ -21,8 +21,8 @@ _CLAIM = re.compile(r"\*\*Time:?\*\*:? (\d+) minutes")
 
 
 def reading(text: Text) -> int:
-    """How many words a cell has to read."""
-    return len(plain(text.markdown).split())
+    """How many words a cell has to read; a table is looked up in, not read."""
+    return sum(len(line.split()) for line in plain(text.markdown).splitlines() if not line.startswith("|"))
 
 
 def exercise_minutes(cells: Sequence[Text]) -> dict[str, int]:

@@ -16,6 +16,7 @@ _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]*)\)")
 _IMAGE_TAG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _HEADING = re.compile(r"^#{1,6} +(.*?) *#*$", re.MULTILINE)
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`[^`\n]+`")
 _ID = re.compile(r'<a (?:id|name)="([^"]+)">')
 _OBJECT = re.compile(r"<[\w.]+ object at 0x")
 _LEAST_WORDS = 8
@@ -47,7 +48,7 @@ def check(texts: Iterable[Text]) -> list[Complaint]:
     """Links that lead nowhere, and pictures without a text."""
     found = []
     for text in texts:
-        prose = _FENCED.sub("", text.markdown)
+        prose = _CODE.sub("code", _FENCED.sub("", text.markdown))
         for image, words, target in _LINK.findall(prose):
             if image and not words.strip():
                 found.append(Complaint(text.where, f"the picture {target} has no text that stands for it"))

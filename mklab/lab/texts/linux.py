@@ -7,7 +7,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-__all__ = ["PATCHES", "PATH", "is_known", "patches_of"]
+__all__ = ["BEFORE", "PATCHES", "PATH", "is_known", "patches_of"]
 
 PATCHES: dict[int, frozenset[str]] = {
     1: frozenset(
@@ -23,10 +23,18 @@ PATCHES: dict[int, frozenset[str]] = {
             *("trampoline_64_bsp", "x86_64_start_kernel", "orig_boot_params", "setup_trampolines_bsp", "setup_arch"),
             *("configure_trampolines_bsp", "x86_trampoline_bsp_base", "x86_trampoline_bsp_start"),
             *("x86_trampoline_bsp_end", "kernel_phys_addr", "boot_params_phys_addr", "trampoline_status_bsp"),
-            *("do_multikernel_boot_cpu", "memblock_reserve", "pgtable", "tgdt", "trampoline_location"),
+            *(
+                "do_multikernel_boot_cpu",
+                "memblock_reserve",
+                "pgtable",
+                "tgdt",
+                "trampoline_location",
+                "startup_32",
+                "startup_64",
+            ),
         }
     ),
-    3: frozenset({"MULTIKERNEL_VECTOR", "sysvec_multikernel", "asm_sysvec_multikernel", "irq_call_count"}),
+    3: frozenset({"MULTIKERNEL_VECTOR", "sysvec_multikernel", "asm_sysvec_multikernel", "irq_call_count", "apic_idts"}),
     4: frozenset(
         {
             *("MK_MAX_DATA_SIZE", "mk_ipi_data", "mk_shared_data", "MK_MEM_SIZE", "mk_ipi_handler"),
@@ -48,6 +56,32 @@ PATCHES: dict[int, frozenset[str]] = {
     7: frozenset({"multikernel_proc_show", "proc_multikernel", "multikernel_proc_init", "kimage_list"}),
 }
 """What each patch adds or changes, by the names that a lab can cite."""
+
+BEFORE = frozenset(
+    {
+        *("kimage_load_segment", "kimage_alloc_init", "do_kexec_load", "kexec_load", "reboot", "kexec_load_check"),
+        *("kimage_is_destination_range", "sanity_check_segment_list", "x86_64_start_kernel", "setup_arch", "kimage"),
+        *("memblock_reserve", "irq_call_count", "start_kernel", "smp_ops", "kimage_free", "kexec_trylock"),
+        *(
+            "kexec_unlock",
+            "machine_kexec_prepare",
+            "machine_kexec",
+            "relocate_kernel",
+            "kernel_kexec",
+            "native_kick_ap",
+        ),
+        *("wakeup_secondary_cpu_via_init", "reserve_real_mode", "cpu_up", "cpu_down", "play_dead", "apic_idts"),
+        *("idt_setup_apic_and_irq_gates", "idt_setup_traps", "setup_local_APIC", "apic_eoi", "native_apic_mem_write"),
+        *("__default_send_IPI_dest_field", "default_send_IPI_dest_field", "native_apic_icr_write", "irq_work_queue"),
+        *("irq_work_sync", "container_of", "list_add_tail", "list_del", "list_for_each_entry", "mutex_lock"),
+        *("mutex_unlock", "FIRST_SYSTEM_VECTOR", "LOCAL_TIMER_VECTOR", "POSTED_MSI_NOTIFICATION_VECTOR"),
+        *("FIRST_EXTERNAL_VECTOR", "RESCHEDULE_VECTOR", "CALL_FUNCTION_VECTOR", "memremap", "copy_from_user"),
+        *("startup_64", "secondary_startup_64", "trampoline_64", "pa_tr_gdt", "bzImage64_probe", "bzImage64_load"),
+        *("cpu_online", "cpus_read_lock", "system_transition_mutex", "seq_printf", "proc_create", "rest_init"),
+        *("smp_call_function_single", "cmpxchg", "smp_store_release", "smp_load_acquire", "READ_ONCE", "WRITE_ONCE"),
+    }
+)
+"""What Linux had before, some of which the patches change: a lab can cite it without a patch."""
 
 PATH = re.compile(r"\b(?:arch|kernel|include|init|mm|fs|drivers|lib|Documentation)/[\w./-]*\w")
 """A file or folder of Linux."""
@@ -74,5 +108,5 @@ def patches_of(name: str) -> frozenset[int]:
 
 
 def is_known(name: str) -> bool:
-    """Whether the project knows a name of Linux: the RFC's patches have it, or the model is written after it."""
-    return bool(patches_of(name)) or name in _modelled()
+    """Whether the project knows a name of Linux: from the patches, from what was before, or from its own model."""
+    return bool(patches_of(name)) or name in BEFORE or name in _modelled()

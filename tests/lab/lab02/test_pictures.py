@@ -7,6 +7,8 @@ from mklab.trace import Ignored, Sipi
 
 def test_the_stores_of_a_kick() -> None:
     rows = pictures.kick_table(pictures.way()).splitlines()[1:]
+    assert "begins at 0x96000" in rows[-1]
+    rows += pictures.kick_table(pictures.way(), second=True).splitlines()[1:]
     stored = [row.split("stores ")[1].split()[0] for row in rows if "0x300" in row]
     # INIT asserted, de-asserted (level-triggered), SIPI twice: smpboot.c, wakeup_secondary_cpu_via_init.
     assert [int(one, 16) for one in stored] == [0xC500, 0x8500, 0x696, 0x696]
