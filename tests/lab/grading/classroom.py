@@ -8,6 +8,7 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,14 +94,20 @@ class _Member:
 
     def wrong(self, exercise: Exercise) -> str:
         """A known mistake, another one for each student."""
-        solution = self.right(exercise)
-        fitting = [one for one in exercise.mistakes if all(solution.count(old) == 1 for old, _ in one.edits)]
-        return fitting[self.number % len(fitting)].apply(solution)
+        solution, fitting = self.right(exercise), []
+        for mistake in exercise.mistakes:
+            # On some numbers a mistake cannot be made.
+            with suppress(ValueError):
+                fitting.append(mistake.apply(solution))
+        others = [text for text in fitting if text != solution]
+        return others[self.number % len(others)]
 
     def notebook(self, answer: Callable[[Exercise], str | None]) -> Notebook:
         """The student's notebook; an answer None leaves the cell as it was given."""
         notebook: Notebook = json.loads(self.lab.read_text())
         by_id = {one.id: one for one in self.exercises}
+        for cell in notebook["cells"]:
+            cell["source"] = "".join(cell["source"])
         for cell in answer_cells(notebook):
             exercise = by_id.get(cell["metadata"]["mklab"]["exercise"])
             text = answer(exercise) if exercise is not None else None
@@ -217,8 +224,7 @@ def _without_metadata(member: _Member, path: Path) -> Outcome:
     notebook = member.notebook(member.right)
     for cell in notebook["cells"]:
         cell["metadata"] = {}
-        if isinstance(cell["source"], str):
-            cell["source"] = cell["source"].splitlines(keepends=True)
+        cell["source"] = cell["source"].splitlines(keepends=True)
     _save(path, notebook)
     return Outcome.PASSED
 

@@ -1,7 +1,6 @@
 """The table and the pages say what was found, and nothing that a student wrote does anything in them."""
 
 import csv
-import html
 import io
 from html.parser import HTMLParser
 
@@ -80,7 +79,7 @@ def test_a_page_says_all_and_runs_nothing() -> None:
     assert "\u202e" not in text
     for words in (
         "0 of 1 exercises passed the checks",
-        html.escape(exercises.find("00.1").title),
+        exercises.find("00.1").title,
         "What happened",
         "Expected",
         "Got",
