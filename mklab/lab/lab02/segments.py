@@ -42,7 +42,7 @@ def _judge(ran: Ran, seed: int) -> Verdict:
             Outcome.PASSED,
             f"With your instructions in its page, CPU 1 went on through the trampoline and says: {trampoline.KERNEL}"
             " up. At another page they do the same.",
-            next_step="Compare the first rows of the picture with what you wrote.",
+            next_step="Compare the table below with what you wrote.",
         )
     )
 
@@ -157,7 +157,7 @@ segments = forms.guest(
     "assembly",
     _judge,
     (
-        "In the picture, the first steps after SIPI: CS is 0x9600, and which value have DS, ES and SS?",
+        "Go back to the picture under 'Watch': after the SIPI CS is 0x9600, and which value have DS, ES and SS?",
         "A segment register can be loaded from a general register, and a general register from CS. DS must be right"
         " before the first store; SS and SP belong together.",
         "Six lines: movw %cs, %ax; three times movw %ax, %..; movl $..., LOW(trampoline_status_bsp); movw"

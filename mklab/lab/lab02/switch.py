@@ -82,7 +82,8 @@ def _where_it_went(ran: Ran) -> Verdict | None:
 
 def _jumped_by_16_bits(ran: Ran, fault: Fault) -> bool:
     """Whether the exception came at ``ljmp *address`` without an operand-size prefix: FF /5."""
-    return fault.vector == _GP and ran.read(ran.place.base + fault.rip, 2) == _LJMPW
+    address = ran.place.base + fault.rip
+    return fault.vector == _GP and ran.machine.memory.contains(address, 2) and ran.read(address, 2) == _LJMPW
 
 
 def _elsewhere(ran: Ran) -> Verdict | None:
