@@ -122,7 +122,7 @@ print(outcome(host.multikernel_send_ipi_data, 2, b"are you there?"))
 # 3. `bufsz` is at most `memsz`;
 # 4. the segments take at most half of the RAM.
 #
-# The first two of these questions have errno of their own, as the machine shows.
+# A fault of the first kind gives -EADDRNOTAVAIL, one of the others -EINVAL. The machine shows the first two:
 
 # %% id="check-example"
 from mklab.kernel.kexec import KexecSegment

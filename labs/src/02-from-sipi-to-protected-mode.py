@@ -166,17 +166,14 @@ print(pictures.kick_table(pictures.way(), second=True))
 # without further care goes to the bottom of memory.
 #
 # The code does not know at which page it lies. It copies CS, and uses offsets from the page's first byte: in the
-# source `LOW(label)` is a label minus the page's beginning. These are the first ten steps; look at the bases.
-
-# %% id="first-steps"
-print(pictures.steps(pictures.way(), 0x00, 0x1F))
+# source `LOW(label)` is a label minus the page's beginning.
 
 # %% [markdown] id="segments-text"
 # ### Exercise 02.4: the first instructions
 # *12 minutes. In assembly.* **Given** the trampoline with a hole. `cli` and `wbinvd` stand before your lines; behind
 # them ESI gets the page's address, and everything else follows. **Goal:** DS, ES and SS are what CS is;
 # `trampoline_status_bsp` holds the marker 0xA5A5A5A5 (32 bits); SP points to `trampoline_stack_end`. Then CPU 1
-# arrives in the kernel. **Leave alone** the rest of memory. Try first without looking at the table above.
+# arrives in the kernel. **Leave alone** the rest of memory. Your lines must run at any page below 1 MiB.
 
 # %% id="segments" exercise="02.4" lang="asm"
 # ### BEGIN SOLUTION
@@ -193,6 +190,12 @@ course.check("02.4")
 
 # %% id="segments-hint"
 course.hint("02.4")
+
+# %% [markdown] id="first-steps-text"
+# The trampoline's own first ten steps; look at the bases:
+
+# %% id="first-steps"
+print(pictures.steps(pictures.way(), 0x00, 0x1F))
 
 # %% [markdown] id="idea-descriptors"
 # ## 3 A selector names a descriptor
@@ -305,7 +308,7 @@ course.given("02.8")
 
 # %% id="diagnose" exercise="02.8"
 ### BEGIN SOLUTION
-event = 0x291
+event = 657
 looked = 8
 lies = 0x571A0
 cause = "B"
@@ -321,7 +324,7 @@ course.hint("02.8")
 # ## Repair: a stack that comes along
 # ### Exercise 02.9
 # *8 minutes. In assembly, 32-bit.* The first four instructions behind the far jump. Add what is missing, so that the
-# two pushes land on the trampoline's own stack, and nowhere else.
+# two pushes land on the trampoline's own stack, and nowhere else, wherever the trampoline lies.
 
 # %% id="repair" exercise="02.9" lang="asm"
 # movl $0x18, %eax

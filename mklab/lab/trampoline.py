@@ -13,12 +13,28 @@ from mklab.machine.machine import Machine
 from mklab.machine.memory import Range
 from mklab.machine.schedule import RoundRobin
 
-__all__ = ["CPU", "ENTRY", "KERNEL", "NAME", "around", "arrived", "at", "kick", "offline", "place", "source"]
+__all__ = [
+    "CPU",
+    "ELSEWHERE",
+    "ENTRY",
+    "KERNEL",
+    "NAME",
+    "around",
+    "arrived",
+    "at",
+    "kick",
+    "moved",
+    "offline",
+    "place",
+    "source",
+]
 
 CPU = 1
 """The CPU that goes through it."""
 ENTRY = HOST_END
 """Where the kernel lies that it is to reach."""
+ELSEWHERE = 0x57000
+"""Another place below 1 MiB, as Linux might have found one: the code must run there as well."""
 KERNEL = "kernel 1"
 NAME = "trampoline_64_bsp.S"
 
@@ -73,10 +89,10 @@ def _machine() -> Machine:
     return offline().machine
 
 
-def _start(machine: Machine, code: Code) -> None:
-    machine.poke(code.symbols["kernel_phys_addr"], ENTRY.to_bytes(8, "little"))
-    machine.poke(code.symbols["boot_params_phys_addr"], BOOT_PARAMS.to_bytes(8, "little"))
-    kick(machine)
+def _start(machine: Machine, code: Code, base: int = TRAMPOLINE_BASE) -> None:
+    for symbol, value in (("kernel_phys_addr", ENTRY), ("boot_params_phys_addr", BOOT_PARAMS)):
+        machine.poke(code.symbols[symbol] - code.base + base, value.to_bytes(8, "little"))
+    kick(machine, base)
 
 
 def place() -> Place:
@@ -88,9 +104,19 @@ def place() -> Place:
 
 def at(ran: Ran, symbol: str) -> Machine | None:
     """The machine as it stood when CPU 1 came to ``symbol``: it is run again. None: it did not come soon."""
-    machine = ran.place.begin(ran.code)
+    return _until(ran.place.begin(ran.code), ran.code.symbols[symbol])
+
+
+def moved(code: Code, symbol: str) -> Machine | None:
+    """A machine on which the same bytes lie at :data:`ELSEWHERE`, as it stands when CPU 1 comes to ``symbol`` there."""
+    machine = _machine()
+    machine.poke(ELSEWHERE, code.data)
+    _start(machine, code, ELSEWHERE)
+    return _until(machine, code.symbols[symbol] - code.base + ELSEWHERE)
+
+
+def _until(machine: Machine, address: int) -> Machine | None:
     machine.schedule = RoundRobin(1)
-    address = ran.code.symbols[symbol]
     stop = machine.run(_SOON, lambda machine: machine.registers(CPU).linear_rip == address)
     return machine if stop.reason == "until" else None
 

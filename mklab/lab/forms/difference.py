@@ -33,7 +33,9 @@ def _some(count: int, noun: str) -> str:
 
 
 def first_difference(expected: Any, got: Any, *, show: bool = True) -> str:
-    """Where ``got`` differs from ``expected`` first; empty where they are equal, single letters, or no texts or tables.
+    """Where ``got`` differs from ``expected`` first; empty where there is no such place to name.
+
+    That is where they are equal, no texts or tables, or words of one line that begin with other letters.
 
     Args:
         expected, got: plain data.
@@ -44,8 +46,8 @@ def first_difference(expected: Any, got: Any, *, show: bool = True) -> str:
     if isinstance(expected, (bytes, bytearray)) and isinstance(got, (bytes, bytearray)):
         return _in_rows(expected, got, "byte", show)
     if isinstance(expected, str) and isinstance(got, str):
-        if max(len(expected), len(got)) < 2:
-            return ""  # a letter is right or not
+        if expected[:1] != got[:1] and "\n" not in expected:
+            return ""  # two words with nothing in common: both are shown whole
         if "\n" in expected:
             return _in_rows(expected.splitlines(), got.splitlines(), "line", show)
         return _in_rows(expected, got, "character", show)

@@ -82,6 +82,13 @@ CASES = (
         ((_OK, "Segment 0 occupies memsz bytes, 0x3000: what its buffer does not fill is cleared."),),
     ),
     _case(
+        "an overlap, the higher one first",
+        [(_BASE + 0x1000, 0x2000, 0x10), (_BASE, 0x2000, 0x10)],
+        _EINVAL,
+        "Two ranges overlap when each begins before the other ends, whichever comes first in the list.",
+        ((_OK, "Segment 1 begins below segment 0 and reaches into it: the page at 0x2001000 is in both."),),
+    ),
+    _case(
         "an overlap with an earlier segment that is no neighbour in the list",
         [(_BASE, 0x1000, 0x10), (_BASE + 0x8000, 0x1000, 0x10), (_BASE, 0x1000, 0x10)],
         _EINVAL,
@@ -137,6 +144,7 @@ sanity = forms.python(
     ),
     (
         Mistake("overlap by bufsz", (("combinations(places, 2)", _BY_BUFSZ),), "occupies memsz bytes"),
+        Mistake("only beginnings inside", (("a < d and c < b", "a <= c < b"),), "begins below segment 0 and reaches"),
         Mistake("touching is refused", (("c < b", "c <= b"),), "share no byte: ends are exclusive"),
         Mistake("touching from below is refused", (("a < d", "a <= d"),), "ends where the first one begins"),
         Mistake("the beginning need not be a page's", (("start % PAGE_SIZE or ", ""),), "begin at 0x2000800"),

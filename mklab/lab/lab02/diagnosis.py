@@ -132,6 +132,7 @@ far_jump = forms.values(
             "event",
             "the number of the event in which the CPU first says that something is wrong",
             "Read the events from above: which is the first that no good run has?",
+            decimal=True,
         ),
         Value(
             "looked",

@@ -35,12 +35,15 @@ def _judge(ran: Ran, seed: int) -> Verdict:
         return not_yet(
             "CPU 1 halted before it had come to the kernel.", next_step="Does your part go on to what stands behind it?"
         )
-    return Verdict(
-        Outcome.PASSED,
-        f"With your five or six instructions in its page, CPU 1 went on through the trampoline and says:"
-        f" {trampoline.KERNEL}"
-        " up.",
-        next_step="Compare the first rows of the picture with what you wrote.",
+    return (
+        _trodden(ran)
+        or _fixed(ran)
+        or Verdict(
+            Outcome.PASSED,
+            f"With your instructions in its page, CPU 1 went on through the trampoline and says: {trampoline.KERNEL}"
+            " up. At another page they do the same.",
+            next_step="Compare the table below with what you wrote.",
+        )
     )
 
 
@@ -59,6 +62,46 @@ def _segments(ran: Ran, registers: Registers) -> Verdict | None:
                 got=f"{name} = {one.selector:#x}",
             )
     return None
+
+
+def _trodden(ran: Ran) -> Verdict | None:
+    """Whether the part has stored below the trampoline."""
+    base = ran.place.base
+    machine, before = trampoline.at(ran, "part_end"), ran.place.begin(ran.code).memory.read(0, base)
+    if machine is None:
+        return None
+    after = machine.memory.read(0, base)
+    place = next((place for place in range(base) if before[place] != after[place]), None)
+    if place is None:
+        return None
+    return not_yet(
+        f"CPU 1 went on and the kernel is up, but your part has stored at {place:#x}: memory that is not the"
+        " trampoline's.",
+        f"memory at {place:#x}",
+        "A store or a push goes where its segment and offset point at that moment. Before SS and SP are set, a push"
+        " goes to the end of the first 64 KiB.",
+        expected=f"{before[place]:#04x}",
+        got=f"{after[place]:#04x}",
+    )
+
+
+def _fixed(ran: Ran) -> Verdict | None:
+    """Whether the part only works at the page where we happened to put it."""
+    elsewhere = trampoline.ELSEWHERE
+    machine = trampoline.moved(ran.code, "part_end")
+    bases = () if machine is None else [getattr(machine.registers(trampoline.CPU), name).base for name in _NAMES]
+    if machine is not None and all(base == elsewhere for base in bases):
+        return None
+    name, base = next(((name, base) for name, base in zip(_NAMES, bases, strict=False) if base != elsewhere), ("ds", 0))
+    return not_yet(
+        f"At {ran.place.base:#x} your lines work. But Linux takes whatever pages it finds below 1 MiB: the same bytes"
+        f" at {elsewhere:#x}, started by SIPI vector {elsewhere >> 12:#x}, leave {name.upper()} with base {base:#x}.",
+        f"{name.upper()} at the end of your part, with the trampoline at {elsewhere:#x}",
+        "The CPU knows where it is from one register only: SIPI has set CS. Take the value from there, not from a"
+        " number.",
+        expected=f"{name}.base = {elsewhere:#x}",
+        got=f"{name}.base = {base:#x}",
+    )
 
 
 def _marker(ran: Ran, read: object) -> Verdict | None:
@@ -91,8 +134,10 @@ def _stack(ran: Ran, registers: Registers) -> Verdict | None:
     found = registers.rsp & 0xFFFF
     if base + found == top:
         return None
+    look = f"SP is an offset from the base of SS. The stack ends at the label trampoline_stack_end, {top:#x}."
     if found == 0:
-        happened = "After your part SP is still 0, as INIT has left it: a push would wrap round to the segment's end."
+        happened = "After your part SP is 0, as after INIT: a push would wrap round to the segment's end."
+        look += " With $ before it, LOW(...) is the number; without, it is what lies there in memory."
     elif registers.rsp > 0xFFFF:
         happened = f"After your part ESP is {registers.rsp:#x}: in real mode only its lower half, {found:#x}, counts."
     else:
@@ -100,7 +145,7 @@ def _stack(ran: Ran, registers: Registers) -> Verdict | None:
     return not_yet(
         happened,
         "SP at the end of your part",
-        f"SP is an offset from the base of SS. The stack ends at the label trampoline_stack_end, {top:#x}.",
+        look,
         expected=f"sp = {top - base:#x}",
         got=f"sp = {found:#x}",
     )
@@ -112,7 +157,7 @@ segments = forms.guest(
     "assembly",
     _judge,
     (
-        "In the picture, the first steps after SIPI: CS is 0x9600, and which value have DS, ES and SS?",
+        "Go back to the picture under 'Watch': after the SIPI CS is 0x9600, and which value have DS, ES and SS?",
         "A segment register can be loaded from a general register, and a general register from CS. DS must be right"
         " before the first store; SS and SP belong together.",
         "Six lines: movw %cs, %ax; three times movw %ax, %..; movl $..., LOW(trampoline_status_bsp); movw"
@@ -131,7 +176,14 @@ segments = forms.guest(
         ),
         Mistake("no marker", (("movl $0xA5A5A5A5, LOW(trampoline_status_bsp)\n", ""),), "The marker is not there"),
         Mistake("half a marker", (("movl $0xA5A5A5A5", "movw $0xA5A5"),), "are 0x0000a5a5"),
-        Mistake("no stack", (("\nmovw $LOW(trampoline_stack_end), %sp", ""),), "SP is still 0"),
+        Mistake("no stack", (("\nmovw $LOW(trampoline_stack_end), %sp", ""),), "SP is 0, as after INIT"),
+        Mistake("what lies at the stack's end", (("movw $LOW(tr", "movw LOW(tr"),), "With $ before it"),
+        Mistake("a constant", (("movw %cs, %ax", "movw $0x9600, %ax"),), "But Linux takes whatever pages"),
+        Mistake(
+            "pushes before there is a stack",
+            (("movw %cs, %ax\nmovw %ax, %ds", "pushw %cs\npopw %ds\nmovw %cs, %ax"),),
+            "your part has stored at 0xffff",
+        ),
         Mistake("the page instead of the segment", (("movw %cs, %ax", "movw $0x96, %ax"),), "its base is 0x960"),
         Mistake(
             "the linear address",

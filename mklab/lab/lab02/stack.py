@@ -115,7 +115,7 @@ def _judge(ran: Ran, _seed: int) -> Verdict:
             f"The trampoline's stack ends at {top:#x}.",
         )
     if top - _SIZE <= landed <= top - 8:
-        return Verdict(
+        return _fixed(ran, top) or Verdict(
             Outcome.PASSED,
             f"The two pushes landed at {landed + 4:#x} and {landed:#x}, on the trampoline's own stack; the bytes at"
             f" {LOW_PAGE.start:#x} to {LOW_PAGE[-1]:#x} are as they were, and {trampoline.KERNEL} is up.",
@@ -130,6 +130,25 @@ def _judge(ran: Ran, _seed: int) -> Verdict:
         " the address of the page.",
         expected=f"{top - 4:#x} and {top - 8:#x}",
         got=f"{landed + 4:#x} and {landed:#x}",
+    )
+
+
+def _fixed(ran: Ran, top: int) -> Verdict | None:
+    """Whether the stack only comes along to the page where we happened to put it."""
+    elsewhere = trampoline.ELSEWHERE
+    machine = trampoline.moved(ran.code, "part_end")
+    top += elsewhere - ran.place.base
+    esp = None if machine is None else machine.registers(trampoline.CPU).rsp
+    if esp is not None and top - _SIZE + 8 <= esp <= top:
+        return None
+    return not_yet(
+        f"At {ran.place.base:#x} your lines work. But Linux takes whatever pages it finds below 1 MiB: with the same"
+        f" bytes at {elsewhere:#x}, ESP is {'never set' if esp is None else f'{esp:#x}'}, and the trampoline's stack"
+        f" ends at {top:#x}.",
+        f"ESP at the end of your part, with the trampoline at {elsewhere:#x}",
+        "A number or a label of the source is an address for one page only. Which register says where the page is?",
+        expected=f"esp = {top:#x}",
+        got="" if esp is None else f"esp = {esp:#x}",
     )
 
 
@@ -161,6 +180,7 @@ repair = forms.guest(
         Mistake("sixteen bits only", (("addl %esi, %esp", "addw %si, %sp"),), "landed at 0x7200 and 0x71fc"),
         Mistake("added twice", (("addl %esi, %esp", "leal (%esp, %esi, 2), %esp"),), "to no address below 1 MiB"),
         Mistake("to the stack's lower end", (("%esi, %esp", "%esi, %esp\nsubl $4096, %esp"),), "landed at 0x96200"),
+        Mistake("a constant", (("addl %esi, %esp", "movl $0x97204, %esp"),), "At 0x96000 your lines work"),
         Mistake("another selector", (("$0x18", "$0x10"),), "general protection"),
     ),
     place=_place(),

@@ -8,6 +8,7 @@ from mklab.lab.guestcode import Frame
 from mklab.lab.lab02.segments import BEFORE_SEGMENTS
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.registers import CR0
+from mklab.trace import Fault
 
 __all__ = ["in_order", "to_protected_mode"]
 
@@ -22,6 +23,7 @@ LINES = {
     "H": "leal LOW(startup_32)(%esi), %eax; movl %eax, LOW(startup_32_vector)",
 }
 _GP, _UD = 13, 6
+_LJMPW = b"\xff\x2e"
 _SELECTOR = 8
 _JUMP = "ljmpl\t*LOW(startup_32_vector)"
 _AFTER = trampoline.around(_JUMP, _JUMP, "\tjmp\t.\n")[1]
@@ -38,6 +40,23 @@ def _where_it_went(ran: Ran) -> Verdict | None:
     tgdt = ran.code.symbols["tgdt"]
     vector = int.from_bytes(ran.read(ran.code.symbols["startup_32_vector"], 4), "little")
     in_protected_mode = bool(registers.cr0 & CR0.PE)
+    if not registers.cs.big and registers.ds.base != ran.place.base:
+        return not_yet(
+            f"DS was not what CS is: its base is {registers.ds.base:#x}, so LOW(tgdt) was not {tgdt:#x} but"
+            f" {registers.ds.base + tgdt - ran.place.base:#x}. Stores, LGDT and the far jump all took such addresses.",
+            "DS at the far jump",
+            "What gives DS its base, and which lines need it?",
+            expected=f"ds.base = {ran.place.base:#x}",
+            got=f"ds.base = {registers.ds.base:#x}",
+        )
+    if fault is not None and registers.gdtr.base == tgdt and _jumped_by_16_bits(ran, fault):
+        return not_yet(
+            f"In 16-bit code ljmp takes 4 bytes, not 6: from {vector.to_bytes(4, 'little').hex(' ')} it took the offset"
+            f" {vector & 0xFFFF:#x}, and the other half of the address, {vector >> 16:#x}, for the selector. General"
+            " protection, no interrupt table, shutdown.",
+            "startup_32_vector, as the far jump read it",
+            "Which letter behind ljmp says that the offset has 32 bits?",
+        )
     if not in_protected_mode and registers.cs.selector == _SELECTOR:
         return not_yet(
             "The far jump came before PE was set: in real mode 8 is no selector but a segment that begins at 0x80. The"
@@ -59,6 +78,12 @@ def _where_it_went(ran: Ran) -> Verdict | None:
             got=f"gdtr.base = {registers.gdtr.base:#x}",
         )
     return None
+
+
+def _jumped_by_16_bits(ran: Ran, fault: Fault) -> bool:
+    """Whether the exception came at ``ljmp *address`` without an operand-size prefix: FF /5."""
+    address = ran.place.base + fault.rip
+    return fault.vector == _GP and ran.machine.memory.contains(address, 2) and ran.read(address, 2) == _LJMPW
 
 
 def _elsewhere(ran: Ran) -> Verdict | None:
@@ -178,6 +203,7 @@ in_order = forms.parsons(
         WrongOrder("CGAEHBD", "LGDT before its base is there", "GDTR has the base 0x0"),
         WrongOrder("CEHGABD", "the addresses before ESI", "GDTR has the base 0x198"),
         WrongOrder("GEHCABD", "stores before DS", "GDTR has the base 0x0"),
+        WrongOrder("GEHABD", "no segments", "DS was not what CS is"),
         WrongOrder("CGEABD", "the vector is not written", "The far jump led to 0x0"),
         WrongOrder("CGEHABFD", "CS loaded by MOV", "MOV cannot load CS"),
         WrongOrder("CGEHAB", "no jump", "Nothing in your order loads CS"),
@@ -210,6 +236,7 @@ to_protected_mode = forms.guest(
         Mistake("no PE", (("movw $1, %ax\nlmsw %ax\n", ""),), "The far jump came before PE was set"),
         Mistake("no table", (("lgdtl LOW(tgdt)\n", ""),), "GDTR has the base 0x0"),
         Mistake("a near jump", (("ljmpl *LOW(startup_32_vector)", "jmp startup_32"),), "32-bit code as 16-bit code"),
+        Mistake("a far jump of 16 bits", (("ljmpl", "ljmp"),), "In 16-bit code ljmp takes 4 bytes"),
         Mistake("no jump", (("\nljmpl *LOW(startup_32_vector)", ""),), "without a far jump"),
     ),
     place=trampoline.place(),

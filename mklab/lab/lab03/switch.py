@@ -20,6 +20,7 @@ LINES = {
     "G": "movl %cr4, %eax; btsl $5, %eax; movl %eax, %cr4",
 }
 _PF, _GP = 14, 13
+_EFER, _WRMSR = 0xC0000080, b"\x0f\x30"
 _TRAP = "\tjmp\t.\n"
 """Who comes to the end of a part that should have left it stays here."""
 
@@ -49,6 +50,11 @@ def _bits(registers: Registers) -> str:
     return ", ".join(f"{name} {int(bool(bit))}" for name, bit in bits.items())
 
 
+def _reads(ran: Ran, address: int) -> bytes:
+    """Two bytes of an instruction, none where there is no memory."""
+    return ran.read(address, 2) if ran.machine.memory.contains(address, 2) else b""
+
+
 def _cause(ran: Ran) -> Verdict | None:
     """Why CPU 1 has not come to 64-bit code, from how it stands."""
     r, fault = ran.registers, ran.fault
@@ -73,6 +79,14 @@ def _cause(ran: Ran) -> Verdict | None:
         )
     if fault is None:
         return None
+    if fault.vector == _GP and r.rcx & 0xFFFFFFFF == _EFER and _reads(ran, fault.rip) == _WRMSR:
+        given = (r.rdx & 0xFFFFFFFF) << 32 | r.rax & 0xFFFFFFFF
+        return not_yet(
+            f"WRMSR writes EDX:EAX, and they held {given:#x}. The CPU refuses bits that EFER does not"
+            " have: general protection, no interrupt table, shutdown.",
+            bits,
+            "LME is bit 8, that is 0x100. Read EFER first, so that EDX and the other bits of EAX are its own.",
+        )
     if fault.vector == _GP and not paging and r.rax & CR0.PG and not r.rax & CR0.PE:
         return not_yet(
             f"You gave CR0 the value {r.rax & 0xFFFFFFFF:#x}: PG without PE. PE would be lost, and with it"
@@ -200,6 +214,8 @@ to_long_mode = forms.guest(
         Mistake("CR0 overwritten", (("movl %cr0, %eax\nbtsl $31, %eax", "movl $0x80000000, %eax"),), "PG without PE"),
         Mistake("LME is not set", (("btsl $8, %eax\n", ""),), "LMA stayed 0"),
         Mistake("LMA instead of LME", (("$8", "$10"),), "LMA stayed 0"),
+        Mistake("bit 7 instead of LME", (("$8", "$7"),), "WRMSR writes EDX:EAX, and they held 0x80"),
+        Mistake("EFER is not read", (("rdmsr\n", ""),), "WRMSR writes EDX:EAX"),
         Mistake("another MSR", (("$0xC0000080", "$0xC0000081"),), "LMA stayed 0"),
         Mistake("an MSR that there is not", (("$0xC0000080", "$0x80"),), "general protection"),
         Mistake("PG is not set", (("btsl $31, %eax\n", ""),), "came before paging was on"),

@@ -135,7 +135,7 @@ def _table_verdict(ran: Ran, _seed: int) -> Verdict | None:
     found = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]
     right = [_is_right(entry, number) for number, entry in enumerate(found)]
     if all(right):
-        return _behind(ran)
+        return _behind(ran) or _lost_esi(ran)
     number = right.index(False)
     entry, wanted = found[number], number * _PAGE | 0x183
     done = f"Of 2048 entries {sum(right)} are right."
@@ -160,6 +160,21 @@ def _behind(ran: Ran) -> Verdict | None:
         f" {found[:8].hex(' ')}.",
         f"extra_directory, at {at:#x}",
         "How often did your loop turn? That page is for an entry above 4 GiB.",
+    )
+
+
+def _lost_esi(ran: Ran) -> Verdict | None:
+    """Whether what stands behind has no page's address any more."""
+    esi = ran.registers.rsi & 0xFFFFFFFF
+    if trampoline.arrived(ran) or esi == ran.place.base:
+        return None
+    return not_yet(
+        f"All 2048 entries are right, but ESI is {esi:#x} behind them, and was {ran.place.base:#x}. The next lines take"
+        f" CR3 from LOW(pgtable)(%esi): it became {ran.registers.cr3:#x}.",
+        "ESI at the end of your part",
+        "Count up in another register: EDI, for example.",
+        expected=f"esi = {ran.place.base:#x}",
+        got=f"esi = {esi:#x}",
     )
 
 
@@ -222,6 +237,11 @@ directories = forms.guest(
         Mistake("pages of 4 KiB", (("$0x200000", "$0x1000"),), "it maps them to 0x0"),
         Mistake("pages of 1 MiB", (("$0x200000", "$0x100000"),), "no multiple of 2 MiB"),
         Mistake("entries of four bytes", (("$8, %edi", "$4, %edi"),), "Of 2048 entries"),
+        Mistake(
+            "ESI counts up",
+            (("(%esi), %edi", "(%esi), %esi"), ("(%edi)", "(%esi)"), ("8, %edi", "8, %esi")),
+            "and was 0x96000",
+        ),
         Mistake("over the PDPT", (("+ 0x2000", "+ 0x1000"),), "Of 2048 entries"),
         Mistake(
             "without the page's address",

@@ -42,8 +42,18 @@ def _judge(answer: Answer, _seed: int) -> Verdict:
     verdict = _misplaced(machine, before) or _ran(machine, handler)
     if verdict is not None:
         return verdict
+    machine.memory.write(_ELSEWHERE, b"\xa5" * 0x1000)
     answer.call("set_gate", Reference("memory"), _ELSEWHERE, _OTHER, _FAR, memory=memory)
     got, wanted = machine.memory.read(_ELSEWHERE + 16 * _OTHER, 16), right_gate(_FAR)
+    if got[12:] == b"\xa5" * 4 and got[:12] == wanted[:12]:
+        return not_yet(
+            "The first gate works, because there were zeros behind it. In the second table lay something else, and is"
+            " still there: you have written 12 bytes, and a gate has 16.",
+            f"set_gate(memory, {_ELSEWHERE:#x}, {_OTHER:#x}, {_FAR:#x}): bytes 12 to 15 of the gate",
+            "What do the last four bytes hold? Write them too.",
+            expected=wanted[12:].hex(" "),
+            got=got[12:].hex(" "),
+        )
     for start, end, name in _PARTS:
         if got[start:end] != wanted[start:end]:
             return not_yet(
@@ -177,6 +187,7 @@ _gate = Exercise(
         Mistake("the upper half left out", (("handler >> 32", "0"),), "does not fit into 32 bits"),
         Mistake("the next vector", (("16 * vector", "16 * (vector + 1)"),), "the entry of vector 0xeb"),
         Mistake("one IDT only", (("idt + 16", "0x30000 + 16"),), "the IDT is another one"),
+        Mistake("12 bytes", (("HHBBHII", "HHBBHI"), ("high, 0)", "high)")), "12 bytes, and a gate has 16"),
         Mistake("nothing", (("    memory.write(", "    print("),), "has written nothing"),
     ),
     alternatives=(

@@ -174,6 +174,11 @@ _handler = forms.guest(
         Mistake("not counted", (("    incl 0x40008\n", ""),), "the counter at 0x40008 is 0"),
         Mistake("set, not counted", (("incl 0x40008", "movl $1, 0x40008"),), "the counter at 0x40008 is 1"),
         Mistake("another counter", (("0x40008", "0x40010"),), "written over the other variables"),
+        Mistake(
+            "RAX is saved in somebody's memory",
+            (("pushq %rax", "movq %rax, 0x50000"), ("popq %rax", "movq 0x50000, %rax")),
+            "written over memory that is not yours",
+        ),
         Mistake("EOI twice", ((_EOI, _EOI + "    movl $0, (%rax)\n"),), "has written EOI 4 times"),
         Mistake(
             "an absolute address",
@@ -190,7 +195,9 @@ _handler = forms.guest(
         apic_ids=[0, 1],
         defines="handler",
         keep={
+            "the variables below the counter": range(VARIABLES, _COUNTER),
             "the other variables": range(_COUNTER + 4, VARIABLES + 0x1000),
+            "memory that is not yours": range(VARIABLES + 0x1000, stack(0) - 0x1000),
             "the IDT": range(IDT, IDT + 0x1000),
         },
     ),

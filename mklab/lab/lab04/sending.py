@@ -83,8 +83,10 @@ def _one(ran: Ran, event: IpiSent, call: str, cpu: int, ids: list[int], sent: li
         return not_yet(
             f"{call}: the IPI was lost: {lost.why}.",
             where,
-            "Bit 11 of the low half asks for a logical destination; 0 asks for an APIC id. The id belongs into bits 24"
-            " to 31 of the high half.",
+            "Bit 11 of the low half asks for a logical destination; 0 asks for an APIC id."
+            if "logical" in lost.why
+            else "Bits 24 to 31 of the high half are to be this call's id and nothing else. What an earlier call has"
+            " stored there stays until it is overwritten.",
         )
     if event.targets == [cpu]:
         return None
@@ -154,6 +156,7 @@ _sender = forms.guest(
     ),
     (
         Mistake("the id is not shifted", (("apic_id << 24", "apic_id"),), "bits 24 to 31 of ICR's high half"),
+        Mistake("joined to what was there", (("4] = apic_id", "4] |= apic_id"),), "What an earlier call"),
         Mistake("the low half first", ((_HIGH, ""), (_LOW, _LOW + "\n" + _HIGH)), "the low store sends"),
         Mistake("mode 6", (("= 0xEA", "= 0x6EA"),), "mode 6 in bits 8 to 10 is SIPI"),
         Mistake("mode 5", (("= 0xEA", "= 0x45EA"),), "that was INIT"),
