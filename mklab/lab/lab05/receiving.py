@@ -128,8 +128,8 @@ def _differs(got: bytes, claimed: int, written: int, where: str) -> Verdict:
     count = min(claimed, MK_MAX_DATA_SIZE)
     if not written and claimed > MK_MAX_DATA_SIZE:
         return not_yet(
-            f"With data_size = {claimed:#x} nothing was copied. To refuse such a message would do no harm; asked for are"
-            " the 256 bytes that the slot does hold.",
+            f"With data_size = {claimed:#x} nothing was copied. To refuse such a message would do no harm; asked for"
+            " are the 256 bytes that the slot does hold.",
             where,
             "Where the number is larger than 256, go on with 256 in its place.",
         )
