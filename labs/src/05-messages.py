@@ -373,8 +373,8 @@ course.given("05.8")
 # %% [markdown] id="pages-goal"
 # Of these six messages it has reported -EINVAL for three. The sender owns the pages 0x3000 to 0x3FFF.
 #
-# **Goal:** `refused`, a list of their numbers; `because`, a letter for each of them in the same order, as one text; and
-# `danger`, the number of the message that is accepted and should not be.
+# **Goal:** `refused`, a list of their numbers, the smallest first; `because`, a letter for each of them in the same
+# order, as one text; and `danger`, the number of the message that is accepted and should not be.
 #
 # - A. It was of another type: meant for another handler.
 # - B. It is a page number, and has another size.

@@ -33,7 +33,9 @@ def _some(count: int, noun: str) -> str:
 
 
 def first_difference(expected: Any, got: Any, *, show: bool = True) -> str:
-    """Where ``got`` differs from ``expected`` first; empty where they are equal, single letters, or no texts or tables.
+    """Where ``got`` differs from ``expected`` first; empty where they are equal, or no texts or tables.
+
+    Of single letters and single words it says nothing, too: they are right or not.
 
     Args:
         expected, got: plain data.
@@ -46,6 +48,8 @@ def first_difference(expected: Any, got: Any, *, show: bool = True) -> str:
     if isinstance(expected, str) and isinstance(got, str):
         if max(len(expected), len(got)) < 2:
             return ""  # a letter is right or not
+        if all(one.isalpha() and one.islower() for one in (expected, got)):
+            return ""  # and so is a word
         if "\n" in expected:
             return _in_rows(expected.splitlines(), got.splitlines(), "line", show)
         return _in_rows(expected, got, "character", show)

@@ -109,6 +109,8 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
     happened = known.message if known else f"{first.name} is not {first.what}."
     letter = isinstance(value, str) and len(value) == 1
     difference = "" if letter else first_difference(value, yours, show=first.show)
+    if not isinstance(yours, type(value)) and not isinstance(value, (list, tuple)) and known is None:
+        difference = f"It should be {kind_of(value)}, not {kind_of(yours)}."
     return not_yet(
         f"{happened} {difference}".strip(),
         first.name,

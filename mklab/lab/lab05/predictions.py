@@ -51,13 +51,13 @@ _BOOT = forms.prediction(
         (
             Option(
                 "The message is there: each kernel writes into the slots of the others only when it sends.",
-                "That would be a fine rule, and nobody made it. To initialise is to write, too: a kernel that has mapped"
-                " its area clears all of it.",
+                "That would be a fine rule, and nobody made it. To initialise is to write, too: a kernel that has"
+                " mapped its area clears all of it.",
             ),
             Option(
                 "The slot is empty: the second kernel has zeroed the area.",
-                "multikernel_init zeroes all slots, whoever uses them already. CPU 3 is interrupted, and finds type 0 and"
-                " no byte.",
+                "multikernel_init zeroes all slots, whoever uses them already. CPU 3 is interrupted, and finds type 0"
+                " and no byte.",
                 right=True,
             ),
             Option(
