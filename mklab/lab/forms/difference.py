@@ -48,7 +48,7 @@ def first_difference(expected: Any, got: Any, *, show: bool = True) -> str:
     if isinstance(expected, str) and isinstance(got, str):
         if max(len(expected), len(got)) < 2:
             return ""  # a letter is right or not
-        if all(one.isalpha() and one.islower() for one in (expected, got)):
+        if all(len(one) > 3 and one.isalpha() and one.islower() for one in (expected, got)):
             return ""  # and so is a word
         if "\n" in expected:
             return _in_rows(expected.splitlines(), got.splitlines(), "line", show)
