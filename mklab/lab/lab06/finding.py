@@ -109,7 +109,7 @@ def causes(ran: Ran, _seed: int) -> Verdict | None:
             f"Your code has read at {fault.cr2:#x}, a little below 0: it took NULL for a list_head and went back to the"
             " kimage around it. No pointer of the list is NULL, so this one was read where no list_head lies.",
             f"line {ran.line(fault.rip)} of your cell" if ran.line(fault.rip) else f"{fault.rip:#x}",
-            "head->next points to a list_head inside a kimage. Only container_of makes a kimage of it, a cast does not.",
+            "head->next points to a list_head inside a kimage. Only container_of makes a kimage of it, no cast.",
         )
     if not ran.endless:
         return None
