@@ -101,6 +101,8 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
             got[one.name] = taken(answer, one.name)
         except MissingError as error:
             return not_yet(f"{error}.", next_step=f"It is to be {one.what}.")
+        if _letters(right[one.name]) and isinstance(got[one.name], str):
+            got[one.name] = got[one.name].strip().upper()  # a small letter names the same option
     first = next((one for one in asked if not _same(right[one.name], got[one.name])), None)
     if first is None:
         return Verdict(Outcome.PASSED, passed)
@@ -118,6 +120,11 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
         expected=f"{first.name} = {first.written(value) if first.show else kind_of(value)}",
         got=f"{first.name} = {_short(first.written(yours))}",
     )
+
+
+def _letters(value: Any) -> bool:
+    """Whether a value is one or several letters of options, as in ``"ABA"``."""
+    return isinstance(value, str) and value.isalpha() and value.isupper()
 
 
 def _is(wrong: Facts, first: str, got: Facts) -> bool:
