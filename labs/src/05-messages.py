@@ -180,8 +180,8 @@ print(lab05.sources("fill_slot", "multikernel_send_ipi_data"))
 # %% [markdown] id="send-goal"
 # **Goal:** the same in Python. `kernel.write(address, data)` stores bytes in memory, `kernel.store(address, value)`
 # stores a word as CPU 0 does, in memory or at its local APIC. `area` is where slot 0 is (0: the mapping has failed),
-# `apicids` the APIC id of each CPU of this kernel. Return 0, or the negative errno: EINVAL is 22, ENOMEM is 12. After
-# your store to [ICR](glossary.md#icr) the other CPUs run, before your next line does.
+# `apicids` the APIC id of each CPU of this kernel; CPU 0 is the one that sends. Return 0, or the negative errno: EINVAL
+# is 22, ENOMEM is 12. After your store to [ICR](glossary.md#icr) the other CPUs run, before your next line does.
 
 
 # %% id="send" exercise="05.3"
@@ -225,7 +225,7 @@ course.hint("05.3")
 # | function | who calls it | version 1 |
 # |---|---|---|
 # | `slot_to_fill(cpu)` | the sender; `cpu` is its own number for the receiver | `mk_shared_data + cpu` |
-# | `ipi_destination(cpu)` | the sender, for ICR | `(unsigned int)arch_cpu_physical_id(cpu)` |
+# | `ipi_destination(cpu)` | the sender: the APIC id for ICR, not shifted | `(unsigned int)arch_cpu_physical_id(cpu)` |
 # | `slot_to_read()` | the receiver, in its handler | `mk_shared_data + physical_id()` |
 #
 # **Goal:** write all three so that each message is found by its receiver: from the host to its CPUs 1, 2 (kernel 1's)
@@ -270,8 +270,9 @@ course.hint("05.4")
 #
 # **Goal:** `take` is called with RDI, a buffer of 256 bytes, and RSI, the address of slot 0. It finds the slot of the
 # CPU it runs on (APIC id: bits 24 to 31 of the word at 0xFEE00020), copies the message to the buffer, and returns in
-# RAX how many bytes it has copied. `data_size` is what the sender has written: any number of 64 bits. **Leave alone**
-# the area, and what lies behind your buffer. It ends with RET, and may change every register that a C function may.
+# RAX how many bytes it has copied. `data_size` is what the sender has written: any number of 64 bits. Where it claims
+# more than a slot holds, take the 256 bytes that are there. **Leave alone** the area, and what lies behind your buffer.
+# It ends with RET. As in any C function, RBX, RBP and R12 to R15 must be as they were.
 
 # %% id="take" exercise="05.5" lang="asm"
 # take:
@@ -372,8 +373,8 @@ course.given("05.8")
 # %% [markdown] id="pages-goal"
 # Of these six messages it has reported -EINVAL for three. The sender owns the pages 0x3000 to 0x3FFF.
 #
-# **Goal:** `refused`, a list of their numbers; `because`, a letter for each of them in the same order, as one text; and
-# `danger`, the number of the message that is accepted and should not be.
+# **Goal:** `refused`, a list of their numbers, the smallest first; `because`, a letter for each of them in the same
+# order, as one text; and `danger`, the number of the message that is accepted and should not be.
 #
 # - A. It was of another type: meant for another handler.
 # - B. It is a page number, and has another size.

@@ -175,7 +175,7 @@ print("\n".join(row for row in rows if "planned" in row or "kernel_start_address
 # | `host.cpu_down(cpu)`, `host.load(image)`, `host.multikernel_kexec(cpu)` | as in lab 00 |
 # | `host.unload()` | kexec_load without a [segment](glossary.md#segment): the list is empty, nobody is stopped |
 # | `host.read(address, size)` | bytes of memory |
-# | `host.msleep(ms)` | sleep for milliseconds of virtual time |
+# | `host.msleep(ms)` | sleep for milliseconds of virtual time; only meanwhile do the other CPUs go on |
 # | `image.symbols["cpu_online"]` | where the image keeps a byte for each APIC id: 1 when that CPU is up |
 #
 # `multikernel_kexec` takes the oldest image of the list (defect 21 of version 1).

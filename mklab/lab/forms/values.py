@@ -101,6 +101,8 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
             got[one.name] = taken(answer, one.name)
         except MissingError as error:
             return not_yet(f"{error}.", next_step=f"It is to be {one.what}.")
+        if _letters(right[one.name]) and isinstance(got[one.name], str):
+            got[one.name] = got[one.name].strip().upper()  # a small letter names the same option
     first = next((one for one in asked if not _same(right[one.name], got[one.name])), None)
     if first is None:
         return Verdict(Outcome.PASSED, passed)
@@ -109,6 +111,8 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
     happened = known.message if known else f"{first.name} is not {first.what}."
     letter = isinstance(value, str) and len(value) == 1
     difference = "" if letter else first_difference(value, yours, show=first.show)
+    if not isinstance(yours, type(value)) and not isinstance(value, (list, tuple)) and known is None:
+        difference = f"It should be {kind_of(value)}, not {kind_of(yours)}."
     return not_yet(
         f"{happened} {difference}".strip(),
         first.name,
@@ -116,6 +120,11 @@ def _judge(answer: Answer, right: Facts, asked: tuple[Value, ...], wrong: tuple[
         expected=f"{first.name} = {first.written(value) if first.show else kind_of(value)}",
         got=f"{first.name} = {_short(first.written(yours))}",
     )
+
+
+def _letters(value: Any) -> bool:
+    """Whether a value is one or several letters of options, as in ``"ABA"``."""
+    return isinstance(value, str) and value.isalpha() and value.isupper()
 
 
 def _is(wrong: Facts, first: str, got: Facts) -> bool:

@@ -75,13 +75,24 @@ _slack: Exercise = forms.values(
     "memory",
     _facts,
     (
-        Value("size", "the size of the message area in bytes, MK_MEM_SIZE", "NR_CPUS slots of 272 bytes, and a page."),
-        Value("last", "the highest id whose whole slot lies inside the area", "How many whole slots go into size?"),
-        Value("torn", "the id whose slot begins inside the area and ends outside", "It is the next one."),
+        Value(
+            "size",
+            "the size of the message area in bytes, MK_MEM_SIZE",
+            "NR_CPUS slots of 272 bytes, and a page.",
+            decimal=True,
+        ),
+        Value(
+            "last",
+            "the highest id whose whole slot lies inside the area",
+            "How many whole slots go into size?",
+            decimal=True,
+        ),
+        Value("torn", "the id whose slot begins inside the area and ends outside", "It is the next one.", decimal=True),
         Value(
             "mapped",
             "the highest id whose whole slot lies in memory that is mapped",
             "Round size up to whole pages of 4096 bytes; then as before.",
+            decimal=True,
         ),
     ),
     (

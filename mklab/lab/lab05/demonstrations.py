@@ -1,5 +1,6 @@
 """What lab 05 shows: messages on a host whose APIC ids are chosen, and what becomes of the message area at a boot."""
 
+import re
 from collections.abc import Sequence
 
 from mklab.guest import build
@@ -63,13 +64,16 @@ def account(host: Host) -> str:
 
 
 def sources(*functions: str) -> str:
-    """These functions of the minikernel's multikernel.c, as they are built into host and spawned kernels."""
+    """These functions of the minikernel's multikernel.c, as they are built into host and spawned kernels.
+
+    The number of a departure or defect, which ends some of its comments, is left out.
+    """
     files, _ = build.sources("minikernel")
     text, found = files["multikernel.c"], []
     for name in functions:
         begin = text.index(next(line for line in text.splitlines() if f"{name}(" in line and line[:1].isalpha()))
         found.append(text[begin : text.index("\n}\n", begin) + 3])
-    return "\n".join(found)
+    return re.sub(r" \(\d+\) \*/", " */", "\n".join(found))
 
 
 def boots_meanwhile(how: str) -> MessageTaken:

@@ -51,13 +51,13 @@ _BOOT = forms.prediction(
         (
             Option(
                 "The message is there: each kernel writes into the slots of the others only when it sends.",
-                "That would be a fine rule, and nobody made it. Initialising writes, too: look at the line of the"
-                " booting kernel that says 'Allocated and mapped', and at what it does next.",
+                "That would be a fine rule, and nobody made it. To initialise is to write, too: a kernel that has"
+                " mapped its area clears all of it.",
             ),
             Option(
                 "The slot is empty: the second kernel has zeroed the area.",
-                "mk_shared_memory_init zeroes the whole structure, whoever uses it already. CPU 3 is interrupted, and"
-                " finds type 0 and no byte.",
+                "multikernel_init zeroes all slots, whoever uses them already. CPU 3 is interrupted, and finds type 0"
+                " and no byte.",
                 right=True,
             ),
             Option(

@@ -17,6 +17,8 @@ _ID = 5
 _TEXT = bytes(range(1, 129)) * 2
 """No byte of a buffer is 0, and each differs from its neighbours."""
 _FILLING = 0xCC
+_SAVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+"""Registers that a function must leave as they were (System V ABI, x86-64, section 3.2.1)."""
 
 
 class _Message:
@@ -66,6 +68,14 @@ def _judge(ran: Ran, _seed: int) -> Verdict:
         verdict = _copied(again, size)
         if verdict is not None:
             return verdict
+    saved = next((name for name in _SAVED if name in ran.changed), None)
+    if saved is not None:
+        return not_yet(
+            f"The messages are copied as they should be. But {saved.upper()} is {ran.changed[saved][1]:#x} afterwards,"
+            f" and was {ran.changed[saved][0]:#x}: it belongs to who called you.",
+            "behind RET",
+            "RAX, RCX, RDX, RSI, RDI and R8 to R11 are free. Take one of them, or push the other and pop it again.",
+        )
     return Verdict(
         Outcome.PASSED,
         "The message of 11 bytes was copied, and so were one of none and one of 256. Whatever data_size claims, no more"
@@ -96,7 +106,7 @@ def _copied(ran: Ran, size: int) -> Verdict | None:
             "Two things lead to a slot: the id, bits 24 to 31 of the word at 0xFEE00020, and 272, the size of a slot.",
         )
     if got[:count] != _TEXT[:count]:
-        return _differs(got, count, written, where)
+        return _differs(got, size, written, where)
     if written > count:
         return not_yet(
             f"With {claimed} your code has copied {written} bytes: what lies behind the message is of an older one.",
@@ -114,7 +124,15 @@ def _copied(ran: Ran, size: int) -> Verdict | None:
     return None
 
 
-def _differs(got: bytes, count: int, written: int, where: str) -> Verdict:
+def _differs(got: bytes, claimed: int, written: int, where: str) -> Verdict:
+    count = min(claimed, MK_MAX_DATA_SIZE)
+    if not written and claimed > MK_MAX_DATA_SIZE:
+        return not_yet(
+            f"With data_size = {claimed:#x} nothing was copied. To refuse such a message would do no harm; asked for"
+            " are the 256 bytes that the slot does hold.",
+            where,
+            "Where the number is larger than 256, go on with 256 in its place.",
+        )
     if not written:
         return not_yet(
             f"Nothing was copied; {count} bytes were to be.",
@@ -193,6 +211,12 @@ _take = forms.guest(
             (("    rep movsb", "    xchgq %rsi, %rdi\n    rep movsb"),),
             "written over the message area",
         ),
+        Mistake(
+            "refused",
+            (("    cmovaq %rax, %rcx\n", "    cmovaq %rdx, %rcx\n    ja 9f\n"), ("    ret", "9:  ret")),
+            "To refuse such a message would do no harm",
+        ),
+        Mistake("RBX is lost", (("    leaq 16", "    movq %rdx, %rbx\n    leaq 16"),), "But RBX is"),
         Mistake("no return", (("    ret", ""),), "ran on beyond its last instruction"),
         Mistake("an absolute address", (("(%rax), %edx", "0xfffffffffee00020, %edx"),), "is widened with its sign"),
     ),

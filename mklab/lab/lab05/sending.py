@@ -16,6 +16,8 @@ from mklab.trace import IpiSent, MessageTaken
 __all__ = ["EXERCISES"]
 
 _CPUS = [0, 1, 2, 3]
+_OTHER_IDS = [1, 4, 6, 3]
+"""APIC ids of a second host: none of them is the CPU's own number, but for CPU 3, and CPU 0's is not 0."""
 _EINVAL, _ENOMEM = -22, -12
 _TYPE = 77
 _BUDGET = 60_000
@@ -25,8 +27,8 @@ _BUDGET = 60_000
 class _Kernel:
     """What the answer may do: store bytes, and store a word as CPU 0 does. After an IPI the other CPUs go on."""
 
-    def __init__(self, host: Host) -> None:
-        self.host = host
+    def __init__(self, host: Host, apicids: list[int]) -> None:
+        self.host, self.apicids = host, apicids
         self.begin = host.machine.trace.count
 
     def write(self, address: int, data: bytes) -> None:
@@ -51,7 +53,7 @@ class _Kernel:
 
 
 def _judge(answer: Answer, _seed: int) -> Verdict:
-    kernel = _Kernel(booted(4))
+    kernel = _Kernel(booted(4), _CPUS)
     for cpu, data in ((2, b"hello"), (3, bytes(range(256))), (1, b""), (0, b"to itself")):
         verdict = _delivered(answer, kernel, cpu, data)
         if verdict is not None:
@@ -60,10 +62,10 @@ def _judge(answer: Answer, _seed: int) -> Verdict:
         verdict = _refused(answer, kernel, cpu, data, area, errno, why, next_step)
         if verdict is not None:
             return verdict
-    return Verdict(
+    return _elsewhere_numbered(answer) or Verdict(
         Outcome.PASSED,
-        "Four messages arrived, the longest of 256 bytes, the last sent by CPU 0 to itself; and five calls"
-        " were refused with nothing written or sent.",
+        "Four messages arrived, the longest of 256 bytes, the last sent by CPU 0 to itself; five calls were refused"
+        " with nothing written or sent. Where APIC ids are others than the kernel's numbers, yours does what v1 does.",
         next_step="What does your function do if the receiver has not read the last message yet? Nor does the RFC's.",
     )
 
@@ -71,7 +73,7 @@ def _judge(answer: Answer, _seed: int) -> Verdict:
 def _call(answer: Answer, kernel: _Kernel, cpu: int, data: bytes, area: int) -> object:
     kernel.begin = kernel.host.machine.trace.count
     offer = Offer(kernel, ("write", "store"))
-    args = (Reference("kernel"), area, list(_CPUS), cpu, data, _TYPE)
+    args = (Reference("kernel"), area, list(kernel.apicids), cpu, data, _TYPE)
     return answer.call("multikernel_send_ipi_data", *args, kernel=offer)
 
 
@@ -127,11 +129,16 @@ def _found(kernel: _Kernel, cpu: int, data: bytes, call: str) -> Verdict | None:
             where,
             "A slot has 272 bytes, header and buffer. Slot n begins 272 n bytes into the area.",
         )
+    return _fields(lies, wanted, call, where, cpu)
+
+
+def _fields(lies: bytes, wanted: bytes, call: str, where: str, cpu: int) -> Verdict | None:
+    """The first field of a slot that is not what it should be, or None."""
     for start, end, name in (
         (0, 4, "sender_cpu"),
         (4, 8, "type"),
         (8, 16, "data_size"),
-        (16, 16 + len(data), "buffer"),
+        (16, len(wanted), "buffer"),
     ):
         if lies[start:end] != wanted[start:end]:
             return not_yet(
@@ -142,6 +149,41 @@ def _found(kernel: _Kernel, cpu: int, data: bytes, call: str) -> Verdict | None:
                 got=lies[start:end][:16].hex(" "),
             )
     return None
+
+
+def _elsewhere_numbered(answer: Answer) -> Verdict | None:
+    """What is wrong with a message on a machine whose APIC ids are not the kernel's numbers, in a slot once used."""
+    kernel, cpu, data = _Kernel(booted(4, apic_ids=_OTHER_IDS), _OTHER_IDS), 2, b"gaps"
+    memory = kernel.host.machine.memory
+    slot = SHARED_MEMORY + cpu * MK_IPI_DATA.size
+    kernel.host.machine.poke(slot, b"\xa5" * MK_IPI_DATA.size)
+    result = _call(answer, kernel, cpu, data, SHARED_MEMORY)
+    call = f"sending {len(data)} bytes to CPU {cpu}, where the APIC ids are {_OTHER_IDS}"
+    sent = [one for one in kernel.sent if one.vector == MULTIKERNEL_VECTOR]
+    if not sent or sent[0].targets != [cpu]:
+        return not_yet(
+            f"{call}: the interrupt does not arrive at APIC id {_OTHER_IDS[cpu]}.",
+            f"event {sent[0].seq}" if sent else call,
+            "cpu is this kernel's number. ICR wants the APIC id, which is apicids[cpu].",
+        )
+    wanted = struct.pack("<iIQ", _OTHER_IDS[0], _TYPE, len(data)) + data
+    lies = memory.read(slot, len(wanted))
+    by_id = SHARED_MEMORY + _OTHER_IDS[cpu] * MK_IPI_DATA.size
+    if memory.read(by_id, len(wanted))[4:] == wanted[4:]:
+        return not_yet(
+            f"{call}: you have filled slot {_OTHER_IDS[cpu]}, by the APIC id. That mends version 1, which is asked for"
+            " in 05.4. Here the same function is wanted: it takes the slot by cpu.",
+            f"the slot at {by_id:#x}",
+            "Which number does mk_slot get in the C above?",
+        )
+    if lies[4:] == wanted[4:] and lies[:4] != wanted[:4]:
+        return not_yet(
+            f"{call}: sender_cpu is {int.from_bytes(lies[:4], 'little', signed=True)}. CPU 0, which sends, has APIC id"
+            f" {_OTHER_IDS[0]}.",
+            f"the slot at {slot:#x}, bytes 0 to 3",
+            "The C above gives fill_slot physical_id(): the APIC id of the CPU that runs it.",
+        )
+    return _fields(lies, wanted, call, f"the slot at {slot:#x}, which was full of 0xa5", cpu) or _result(result, call)
 
 
 def _elsewhere(kernel: _Kernel, wanted: bytes) -> int | None:
@@ -227,6 +269,7 @@ def _refused(
 
 
 _FILL = "    kernel.write(slot, header + data)\n"
+_HALF = "    kernel.write(slot, header)\n    kernel.write(slot + 16, data)\n"
 _ICR = "    kernel.store(0xFEE00310, apicids[cpu] << 24)\n    kernel.store(0xFEE00300, 0xEA)\n"
 _TEST = "cpu < 0 or cpu >= len(apicids)"
 
@@ -239,11 +282,10 @@ _send = Exercise(
     hints=(
         "The C of the RFC's function stands above: three tests, one slot, two stores, 0. Which of its helpers do you"
         " have to write out?",
-        "Refuse before you write. Slot: area + 272 cpu. Header: '<iIQ', that is sender, type, size; CPU 0 is the"
-        " sender. Interrupt last.",
-        'if ...: return -22; if ...: return -12; kernel.write(slot, struct.pack("<iIQ", 0, kind, len(data)) + data);'
-        " two"
-        " kernel.store; return 0.",
+        "Refuse before you write. Slot: area + 272 cpu. Header: '<iIQ', that is sender, type, size; the sender is the"
+        " APIC id of CPU 0. Interrupt last.",
+        'if ...: return -22; if ...: return -12; kernel.write(slot, struct.pack("<iIQ", apicids[0], kind, len(data)) +'
+        " data); two kernel.store; return 0.",
     ),
     mistakes=(
         Mistake("256 is refused", (("len(data) > 256", "len(data) >= 256"),), "256, is the largest size"),
@@ -270,6 +312,14 @@ _send = Exercise(
             "asks that before it asks for the area",
         ),
         Mistake("positive errno", (("return -12", "return 12"),), "the negative errno"),
+        Mistake("the sender is 0", (('"<iIQ", apicids[0]', '"<iIQ", 0'),), "sender_cpu is 0. CPU 0, which sends"),
+        Mistake("the slot by APIC id", (("272 * cpu", "272 * apicids[cpu]"),), "which is asked for in 05.4"),
+        Mistake("the interrupt by cpu", (("apicids[cpu] << 24", "cpu << 24"),), "does not arrive at APIC id 6"),
+        Mistake(
+            "data_size of 32 bits",
+            (('"<iIQ", apicids[0], kind, len(data))', '"<iII", apicids[0], kind, len(data))'), (_FILL, _HALF)),
+            "data_size is not what it should be",
+        ),
         Mistake("the id is not shifted", (("apicids[cpu] << 24", "apicids[cpu]"),), "the interrupt went to CPU 0"),
     ),
     alternatives=(

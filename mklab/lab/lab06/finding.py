@@ -102,7 +102,15 @@ def _why(number: int, found: int) -> str:
 
 
 def causes(ran: Ran, _seed: int) -> Verdict | None:
-    """A walk that does not stop."""
+    """A walk that does not stop, or that takes NULL for a node."""
+    fault = ran.fault
+    if fault is not None and fault.vector == 14 and -LIST_OFFSET <= fault.cr2 - (1 << 64) < 0:
+        return not_yet(
+            f"Your code has read at {fault.cr2:#x}, a little below 0: it took NULL for a list_head and went back to the"
+            " kimage around it. No pointer of the list is NULL, so this one was read where no list_head lies.",
+            f"line {ran.line(fault.rip)} of your cell" if ran.line(fault.rip) else f"{fault.rip:#x}",
+            "head->next points to a list_head inside a kimage. Only container_of makes a kimage of it, no cast.",
+        )
     if not ran.endless:
         return None
     return not_yet(
@@ -130,6 +138,18 @@ finding = forms.guest(
             "read at the node",
             (("container_of(node, struct kimage, list)", "(struct kimage *)node"),),
             "Your function looked for a multikernel image",
+        ),
+        Mistake(
+            "the first is cast",
+            (
+                (_LOOP, "struct kimage *image = (struct kimage *)head->next;\n    while (&image->list != head) {"),
+                ("        struct kimage *image = container_of(node, struct kimage, list);\n", ""),
+                (
+                    "            return image;\n",
+                    "            return image;\n        image = container_of(image->list.next, struct kimage, list);\n",
+                ),
+            ),
+            "took NULL for a list_head",
         ),
         Mistake("the newest", (("head->next", "head->prev"), ("node->next", "node->prev")), "It gave the newest one"),
         Mistake("any type", (("image->type == type", "image->type <= type"),), "There is none, and it gave another"),

@@ -103,11 +103,20 @@ def _told(found: Found) -> Verdict | None:
 
 
 def _published_first(found: Found, cpu: int) -> bool:
-    """Whether ``cpu`` has claimed the slot and said FULL before it stored its message."""
-    stores = found.stores(cpu)
-    if "message" in stores:
-        stores = stores[: stores.index("message")]
-    return stores.count("state") >= 2
+    """Whether ``cpu`` has claimed the slot and said FULL before it stored its message.
+
+    A cmpxchg is no publishing, however often it was tried.
+    """
+    touches = found.touches(cpu)
+    if ("message", True) in touches:
+        touches = touches[: touches.index(("message", True))]
+    return touches.count(("state", True)) - _tries(found, cpu) + (_tries(found, cpu) > 0) >= 2
+
+
+def _tries(found: Found, cpu: int) -> int:
+    """How often ``cpu`` has read and written the state in one instruction."""
+    both = {("state", False), ("state", True)}
+    return sum(both <= set(found.named(one)) for one in found.way.operations if one.cpu == cpu)
 
 
 def _unheard(found: Found) -> Verdict:
@@ -137,6 +146,12 @@ def _overwritten(found: Found) -> Verdict:
         return found.verdict(
             f"CPU {cpu} met a slot that was in use, and gave up: it never stored its message.",
             "A sender that finds the slot in use tries again. `pause` makes the waiting polite.",
+        )
+    if any(_tries(found, one) > 1 for one in range(len(_MESSAGES))):
+        return found.verdict(
+            "A message was overwritten before the receiver had taken it. The slot was FULL; a cmpxchg failed, loaded"
+            " that into RAX, and the next one compared with it and succeeded.",
+            "What must RAX hold each time before cmpxchg is tried? Where does your loop go back to?",
         )
     return found.verdict(
         "A message was overwritten before the receiver had taken it: a sender stored into a slot that was another's.",
@@ -172,6 +187,11 @@ claim: Exercise = forms.guest(
             "tested, then set",
             ((_CLAIM, "\tcmpq\t%rax, (%rdi)\n\tjne\t1b\n\tmovq\t%rcx, (%rdi)\n"),),
             "Both saw 0: CPU 0 and CPU 1 have both read the state",
+        ),
+        Mistake(
+            "RAX is not set again",
+            (("1:\txorl\t%eax, %eax\n", "\txorl\t%eax, %eax\n"), (_CLAIM, "1:" + _CLAIM)),
+            "loaded that into RAX",
         ),
         Mistake("cmpxchg without lock", (("lock cmpxchgq", "cmpxchgq"),), "without LOCK"),
         Mistake("nothing is claimed", ((_CLAIM, ""),), "overwritten before the receiver had taken it"),

@@ -97,12 +97,11 @@ class Found:
 
     def touches(self, cpu: int) -> list[tuple[str, bool]]:
         """Which shared words ``cpu`` touches, one after the other, and whether it writes them."""
-        own = [one for one in self.way.operations if one.cpu == cpu]
-        return [
-            (self.task.words.get(access.paddr, f"{access.paddr:#x}"), access.write)
-            for one in own
-            for access in one.accesses
-        ]
+        return [touch for one in self.way.operations if one.cpu == cpu for touch in self.named(one)]
+
+    def named(self, one: Operation) -> list[tuple[str, bool]]:
+        """Which shared words one step touches, and whether it writes them."""
+        return [(self.task.words.get(access.paddr, f"{access.paddr:#x}"), access.write) for access in one.accesses]
 
     def stores(self, cpu: int) -> list[str]:
         """The shared words that ``cpu`` writes, one after the other."""
