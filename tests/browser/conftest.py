@@ -23,7 +23,7 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from mklab.lab.scenario import Scenario
 from mklab.lab.serve import SETTINGS
@@ -34,6 +34,8 @@ _FLAGS = [
     *("--no-sandbox", "--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+# What is waited for comes within a second; a machine that does other things as well takes its time.
+expect.set_options(timeout=30_000)
 
 
 @dataclass
