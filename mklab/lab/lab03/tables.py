@@ -233,7 +233,7 @@ directories = forms.guest(
         Mistake("one entry too few", (("$2048", "$2047"),), "number 2047"),
         Mistake("no PS", (("$0x183", "$0x103"),), "PS is 0, so it names"),
         Mistake("not present", (("$0x183", "$0x182"),), "P is 0, so there is no page"),
-        Mistake("read-only", (("$0x183", "$0x181"),), "RW is 0"),
+        Mistake("read-only", (("$0x183", "$0x181"),), "RW is 0: the page is read-only"),
         Mistake("pages of 4 KiB", (("$0x200000", "$0x1000"),), "it maps them to 0x0"),
         Mistake("pages of 1 MiB", (("$0x200000", "$0x100000"),), "no multiple of 2 MiB"),
         Mistake("entries of four bytes", (("$8, %edi", "$4, %edi"),), "Of 2048 entries"),
