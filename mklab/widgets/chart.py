@@ -8,7 +8,7 @@ moment lies under a cover in the colour of the paper; who goes to and fro in a r
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import bqplot
@@ -77,12 +77,15 @@ class _Labels:
 
 @dataclass
 class _Drawing:
-    """What a refresh draws: for each layer its curves and colours, for each kind of words the words."""
+    """What a refresh draws: for each layer its curves and colours, for each kind of words the words.
+
+    There are no others than it is made with: what is drawn has a mark that shows it.
+    """
 
     window: Window
     lane: int
-    curves: dict[str, tuple[list[Points], list[str], list[str]]] = field(default_factory=dict)
-    words: dict[str, list[Words]] = field(default_factory=dict)
+    curves: dict[str, tuple[list[Points], list[str], list[str]]]
+    words: dict[str, list[Words]]
 
     def point(self, x: float, y: float) -> tuple[float, float]:
         """Instructions and lanes of a place in pixels; the first lane begins below the head."""
@@ -113,10 +116,10 @@ class _Drawing:
 
     def write(self, kind: str, x: float, y: float, words: str) -> None:
         """Add words at a place."""
-        self.words.setdefault(kind, []).append((*self.point(x, y), words))
+        self.words[kind].append((*self.point(x, y), words))
 
     def _add(self, layer: str, points: Points, line: str, fill: str) -> None:
-        curves, lines, fills = self.curves.setdefault(layer, ([], [], []))
+        curves, lines, fills = self.curves[layer]
         curves.append(points)
         lines.append(line)
         fills.append(fill)
@@ -143,6 +146,7 @@ class Chart:
             "cover": _Paths(scales, stroke_width=0, fill="inside"),
             "outlines": _Paths(scales, line_style="dotted", stroke_width=1.2, fill="none"),
             "waiting": _Paths(scales, line_style="dashed", stroke_width=1.2, fill="inside"),
+            "waiting strokes": _Paths(scales, stroke_width=1),
             "later": _Paths(scales, line_style="dotted", stroke_width=1.2, fill="none"),
             "last": _Paths(scales, stroke_width=1.2, fill="inside"),
             "last strokes": _Paths(scales, stroke_width=1),
@@ -199,7 +203,7 @@ class Chart:
         """Show ``lanes``; the figure is about as wide as the window says."""
         size = measures(lanes, view.film)
         self._draw_whole(lanes, size, window)
-        drawing = _Drawing(window, size.lane)
+        drawing = self._drawing(window, size)
         bottom = HEAD + len(lanes) * size.lane
         if window.start <= view.time < window.end:
             x = window.x(view.time)
@@ -221,11 +225,15 @@ class Chart:
             self._axis.tick_values = np.array(times)
         self._show(drawing, [name for name in self._layers if name not in _WHOLE])
         for name, labels in self._words.items():
-            labels.show(drawing.words.get(name, []))
+            labels.show(drawing.words[name])
+
+    def _drawing(self, window: Window, size: Measures) -> _Drawing:
+        curves: dict[str, tuple[list[Points], list[str], list[str]]] = {name: ([], [], []) for name in self._layers}
+        return _Drawing(window, size.lane, curves, {name: [] for name in self._words})
 
     def _show(self, drawing: _Drawing, layers: Sequence[str]) -> None:
         for name in layers:
-            self._layers[name].show(*drawing.curves.get(name, ([], [], [])))
+            self._layers[name].show(*drawing.curves[name])
 
     def _draw_whole(self, lanes: Sequence[Lane], size: Measures, window: Window) -> None:
         """What does not depend on the moment: the boxes of the whole run, and their outlines over the cover."""
@@ -233,7 +241,7 @@ class Chart:
         if whole == self._whole:
             return
         self._whole = whole
-        drawing = _Drawing(window, size.lane)
+        drawing = self._drawing(window, size)
         for number, lane in enumerate(lanes):
             y = HEAD + number * size.lane + size.top
             for start, end, planned in plans(lane.whole):

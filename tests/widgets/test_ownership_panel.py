@@ -11,7 +11,7 @@ import pytest
 from ipywidgets import Widget
 
 from mklab.recording import Film
-from mklab.trace import Halted, Woken
+from mklab.trace import Event, Halted, Init, Shutdown, Woken
 from mklab.widgets.lanes import end_of
 from mklab.widgets.ownership_panel import OwnershipPanel
 from mklab.widgets.palette import LIVE
@@ -187,6 +187,19 @@ def test_zooming_in_tells_apart_what_was_one_box(written: Callable[..., Film]) -
     assert len(np.atleast_2d(boxes.x)) < 10
     panel.show_range(100_000, 102_000)
     assert len(np.atleast_2d(boxes.x)) == 20
+
+
+def test_many_waits_for_a_sipi_are_one_box_with_teeth(written: Callable[..., Film]) -> None:
+    acts: list[tuple[type[Event], int, int, dict[str, Any]]] = []
+    for turn in range(1_000):
+        acts.append((Init, 100 * turn, 1, {"from_cpu": 0}))
+        acts.append((Shutdown, 100 * turn + 99, 1, {"why": "triple fault"}))
+    film = written(*acts, cpus=2)
+    film.look(0, "host")
+    panel = OwnershipPanel(Player(film))
+    panel.stage.move(film.count - 1)
+    assert drawn(panel, "waiting").x.size > 0
+    assert drawn(panel, "waiting strokes").x.size > 0
 
 
 def test_the_mouse_zooms_when_it_is_told_to(panel: OwnershipPanel) -> None:
