@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "mklab"
 
-BASE = {"errors", "packed", "trace", "structs", "paging", "recording"}
+BASE = {"errors", "packed", "stopping", "cluster", "trace", "structs", "paging", "recording"}
 # For each part of mklab, the parts that it may import. A part is a module or package directly under mklab/.
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),

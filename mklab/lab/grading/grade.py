@@ -1,26 +1,24 @@
 """Grading a class: what was handed in is found, read and examined, as much of it at once as there are processes."""
 
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mklab.errors import MklabError, require
+from mklab import cluster
+from mklab.errors import require
 from mklab.lab.exercise import Exercise
 from mklab.lab.grading import plan, submissions
 from mklab.lab.grading.examination import Examined, examined
 from mklab.lab.grading.plan import Line
 from mklab.lab.grading.submissions import Found
 from mklab.lab.verdict import Outcome
+from mklab.stopping import asked_to_stop
 
-__all__ = ["HERE", "Grades", "Row", "grade"]
+__all__ = ["Grades", "Row", "grade"]
 
-HERE = "here"
-"""For ``dask``: a cluster of this computer's processes."""
 _PATIENCE = 0.2
 """Seconds between two looks whether to stop."""
 
@@ -105,7 +103,7 @@ def grade(
         checks: a folder of hidden checks and seeds.
         labs: which; all that occur by default.
         jobs: how many answers are examined at a time.
-        dask: address of a Dask scheduler, whose workers examine; or :data:`HERE`.
+        dask: address of a Dask scheduler, whose workers examine; or :data:`mklab.cluster.HERE`.
         seed: of everybody's numbers; else they come from each student's name, or from ``checks``.
         trust_names: whether a student's name is what the notebook says.
         told: called with what is done now (``reading``, ``grading``), how much of it is done, and how much there is.
@@ -124,7 +122,7 @@ def grade(
     handed_in, others = submissions.find(folder)
     plan.apart(folder)
     with ExitStack() as stack:
-        stopped = stack.enter_context(_interruptible())
+        stopped = stack.enter_context(asked_to_stop(once=True))
         threads = stack.enter_context(ThreadPoolExecutor(jobs))
         reading = [threads.submit(submissions.read, one, folder) for one in handed_in]
         found: list[Found] = []
@@ -138,7 +136,9 @@ def grade(
         grades.problems = {one.submission.student: one.problems for one in found if one.problems}
         lines = [plan.line(one, exercise, kept, seed, trust_names) for one in found for exercise in grades.exercises]
         grades.expected = len(lines)
-        executor = _cluster(dask, jobs, stack) if dask else threads
+        executor: Executor = threads
+        if dask:
+            executor = cluster.client(dask, stack, jobs).get_executor(pure=False, retries=1)
         _examine(lines, grades, executor, stopped, told, graded)
         grades.interrupted = stopped()
     return grades
@@ -181,40 +181,3 @@ def _done(futures: Iterable[Future[Any]], stopped: Callable[[], bool]) -> Iterat
             left = {one for one in left if not one.cancel()}
         left -= done
         yield from (one for one in done if not one.cancelled())
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C only asks to stop; what is yielded tells whether it has."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(*_: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _cluster(address: str, jobs: int, stack: ExitStack) -> Executor:
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise MklabError("a Dask cluster is reached by the package distributed: install mklab[dask]") from None
-    try:
-        if address == HERE:
-            # An examiner limits itself; the workers themselves need little.
-            own = LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None, memory_limit=0)
-            client = stack.enter_context(Client(stack.enter_context(own)))
-        else:
-            client = stack.enter_context(Client(address, timeout=10))
-    except (OSError, ValueError) as error:
-        raise MklabError(f"there is no Dask scheduler at {address}: {error}") from None
-    executor: Executor = client.get_executor(pure=False, retries=1)
-    return executor

@@ -1,17 +1,17 @@
 """Every interleaving of a machine's CPUs, as far as any of them can notice the others (docs/exploration.md)."""
 
-import signal
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from rich.console import Console
 
-from mklab.errors import MklabError, require
+from mklab import cluster
+from mklab.errors import require
 from mklab.machine.machine import Machine
+from mklab.stopping import asked_to_stop
 from mklab.timeline.explore.clocks import clocks
 from mklab.timeline.explore.invariants import (
     Always,
@@ -104,12 +104,12 @@ def explore(
     points = chosen_points(experiment.at if at is None else at)
     began = time.monotonic()
     with ExitStack() as stack:
-        stopped = stack.enter_context(_interruptible())
+        stopped = stack.enter_context(asked_to_stop())
         here = InProcess(experiment.machine, invariants, reduce=reduce, stopped=stopped)
         stack.callback(here.close)
         workers: Any = here
         if dask or processes > 1:
-            executor = _cluster(dask, stack) if dask else _processes(processes, stack)
+            executor = cluster.client(dask, stack) if dask else _processes(processes, stack)
             workers = Remote(executor, factory, uuid.uuid4().hex, reduce, here, stopped)
         known, lengths = pilot(here, points, shared)
         bar = stack.enter_context(Bar(lengths, depth, Console(stderr=True))) if progress else None
@@ -132,20 +132,6 @@ def _invariant(one: Any) -> Invariant:
     return Always(one)
 
 
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C only asks to stop; what is yielded tells whether it has."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _processes(count: int, stack: ExitStack) -> Any:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
@@ -157,17 +143,6 @@ def _processes(count: int, stack: ExitStack) -> Any:
     # What they are at is of no use to anybody then, and this process would wait for it when it ends.
     stack.callback(ours.close)
     return executor
-
-
-def _cluster(address: str, stack: ExitStack) -> Any:
-    try:
-        from distributed import Client
-    except ImportError:
-        raise MklabError("a Dask cluster is reached by the package distributed: install mklab[dask]") from None
-    try:
-        return stack.enter_context(Client(address, timeout=10))
-    except OSError as error:
-        raise MklabError(f"there is no Dask scheduler at {address}: {error}") from None
 
 
 def _look_for_stuck(search: Search, here: InProcess) -> None:

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 
+from mklab import cluster
 from mklab.cli import main
 from mklab.errors import MklabError
 from mklab.lab import exercises
@@ -250,15 +251,15 @@ class TestCluster:
             tmp_path / "class", ada=SOLUTION, bob="def boot_second_kernel(host):\n    import os; os._exit(0)", eve="x"
         )
         local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
-        with distributed.LocalCluster(**local) as cluster:
-            grades = grade(tmp_path / "class", dask=cluster.scheduler_address)
+        with distributed.LocalCluster(**local) as its_own:
+            grades = grade(tmp_path / "class", dask=its_own.scheduler_address)
         assert outcomes(grades) == [Outcome.PASSED, Outcome.NOT_YET, Outcome.NOT_YET]
         assert grades.missing == set()
 
     @pytest.mark.usefixtures("distributed")
     def test_processes_of_this_computer(self, tmp_path: Path) -> None:
         hand_in(tmp_path / "class", ada=SOLUTION)
-        assert outcomes(grade(tmp_path / "class", dask=grading.HERE)) == [Outcome.PASSED]
+        assert outcomes(grade(tmp_path / "class", dask=cluster.HERE)) == [Outcome.PASSED]
 
     @pytest.mark.usefixtures("distributed")
     def test_a_cluster_that_is_not_there(self, tmp_path: Path) -> None:
