@@ -6,8 +6,10 @@ from functools import cache
 from mklab.guest import source_texts
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.layout import BOOT_PARAMS, HOST_END, TRAMPOLINE_BASE
+from mklab.lab.exercise import not_yet
 from mklab.lab.guestcode import Code
 from mklab.lab.guestrun import Place, Ran
+from mklab.lab.verdict import Verdict
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine
 from mklab.machine.memory import Range
@@ -26,6 +28,7 @@ __all__ = [
     "moved",
     "offline",
     "place",
+    "rested",
     "source",
 ]
 
@@ -124,3 +127,8 @@ def _until(machine: Machine, address: int) -> Machine | None:
 def arrived(ran: Ran) -> bool:
     """Whether the kernel runs on CPU 1 and has said so."""
     return ran.machine.cpus[CPU].owner == KERNEL and f"{KERNEL} up" in ran.machine.console(KERNEL)
+
+
+def rested(next_step: str) -> Verdict:
+    """What a student hears whose CPU 1 came to rest with nothing wrong, but not in the kernel."""
+    return not_yet(f"CPU {CPU} halted before it had come to the kernel.", next_step=next_step)

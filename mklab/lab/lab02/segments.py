@@ -32,9 +32,7 @@ def _judge(ran: Ran, seed: int) -> Verdict:
     if found is not None:
         return found
     if not trampoline.arrived(ran):
-        return not_yet(
-            "CPU 1 halted before it had come to the kernel.", next_step="Does your part go on to what stands behind it?"
-        )
+        return trampoline.rested("Does your part go on to what stands behind it?")
     return (
         _trodden(ran)
         or _fixed(ran)

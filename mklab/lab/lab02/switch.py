@@ -140,7 +140,7 @@ def _causes(ran: Ran, _seed: int) -> Verdict | None:
 
 def _judge(ran: Ran, _seed: int) -> Verdict:
     if not trampoline.arrived(ran):
-        return not_yet("CPU 1 halted before it had come to the kernel.", next_step="Which of your instructions halts?")
+        return trampoline.rested("Which of your instructions halts?")
     return Verdict(
         Outcome.PASSED,
         f"CPU 1 went from real mode through your instructions into protected mode, on into long mode, and"

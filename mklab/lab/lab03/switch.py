@@ -148,11 +148,8 @@ def _causes(ran: Ran, _seed: int) -> Verdict | None:
 
 
 def _judge(ran: Ran, _seed: int) -> Verdict:
-    found = None if trampoline.arrived(ran) else _cause(ran)
-    if found is not None:
-        return found
     if not trampoline.arrived(ran):
-        return not_yet("CPU 1 halted before it had come to the kernel.", next_step="Which of your instructions halts?")
+        return _cause(ran) or trampoline.rested("Which of your instructions halts?")
     return Verdict(
         Outcome.PASSED,
         f"CPU 1 went through compatibility mode into 64-bit code, and {trampoline.KERNEL} says that it is up.",
