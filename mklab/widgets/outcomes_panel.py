@@ -3,6 +3,7 @@
 from typing import Any
 
 from mklab.widgets.canvas import Canvas
+from mklab.widgets.home import at_home
 from mklab.widgets.on_stage import style
 from mklab.widgets.outcomes import End, Graph, answer, tell
 from mklab.widgets.outcomes_drawing import draw
@@ -40,7 +41,7 @@ class OutcomeGraph(Lasting):
         self.graph = graph
         self.chosen: End | None = None if chosen is None else graph.ends[chosen]
         self.canvas = Canvas(self._act, ["t"])
-        self.canvas.observe(lambda _change: self.redraw(), ["width", "opened"])
+        self.canvas.observe(at_home(lambda _change: self.redraw()), ["width", "opened"])
         super().__init__([style(), self.canvas], self.svg, self.words, graph.question)
         self.add_class("mklab")
         self.redraw()

@@ -1,6 +1,8 @@
 """The graph of outcomes: what is told of it, where things stand, and that an ending can be chosen."""
 
+import asyncio
 import re
+import threading
 from xml.etree import ElementTree
 
 import pytest
@@ -67,6 +69,20 @@ def test_shapes_differ_without_colour() -> None:
         return re.sub(r"(#[0-9A-F]{6})", "", shape(kind, 20, 20, LIGHT))
 
     assert len({form(kind) for kind in ("good", "lost", "torn")}) == 3
+
+
+def test_it_is_drawn_anew_in_the_notebooks_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The browser says how wide the page is in a subshell of the kernel, which is another thread."""
+    threads: list[int] = []
+
+    async def scene() -> None:
+        panel = OutcomeGraph(GRAPH)
+        monkeypatch.setattr(panel, "redraw", lambda: threads.append(threading.get_ident()))
+        await asyncio.to_thread(setattr, panel.canvas, "width", 500)
+        await asyncio.sleep(0)
+
+    asyncio.run(scene())
+    assert threads == [threading.get_ident()]
 
 
 def test_an_ending_is_chosen() -> None:
