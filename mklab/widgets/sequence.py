@@ -126,9 +126,9 @@ class _Diagram(Ground):
             content += self._arrow(line, ipi, start, end, mark)
         ways = {1 if end >= start else -1 for end, _ in ends}
         if ways != {-1}:
-            content += text(start + 9, line.sent - 5, word, self.ink, size=11, font_family=CODE)
+            content += text(start + 6, line.sent - 5, word, self.ink, size=11, font_family=CODE)
         else:
-            content += text(start - 9, line.sent - 5, word, self.ink, size=11, font_family=CODE, text_anchor="end")
+            content += text(start - 6, line.sent - 5, word, self.ink, size=11, font_family=CODE, text_anchor="end")
         return content
 
     def _nowhere(self, start: int) -> int:

@@ -78,7 +78,7 @@ def box(
 
 
 _WORDS = {
-    "store": "bytes stored",
+    "store": "bytes in the slot",
     "accepted": "IPI accepted",
     "INIT": "INIT",
     "SIPI": "SIPI",
