@@ -327,7 +327,7 @@ Dashboard(case.driver, ("kimages",))
 # **Given** the address of a head, and the machine's memory: `memory.read_u64(address)`, and
 # `memory.contains(address, 16)`, which says whether there is memory. **Goal:** the addresses of the nodes, in the order
 # of `next`, up to the first one that is not in order. A node is in order if it lies in memory and its `prev` leads back
-# to where the walk came from. Your function walks eleven lists; most of them are spoilt.
+# to where the walk came from. Your function walks twelve lists; most of them are spoilt.
 
 
 # %% id="walker" exercise="06.8"
