@@ -196,7 +196,7 @@ def u64(address):
 print(f"head: next {u64(0x1A00000):#x}, prev {u64(0x1A00008):#x}")
 
 # %% id="walk" exercise="06.4"
-# u64(address) reads your machine now.
+# u64(address) reads your machine now. Give numbers here: the check runs this cell alone.
 ### BEGIN SOLUTION
 count = 6
 first = 0x1A02500
@@ -295,12 +295,12 @@ course.given("06.7")
 
 # %% id="spoilt-proc"
 case = lab06.case(course.progress.seed)
-machine = case.host.machine
+read = case.host.machine.memory.read_u64
 print(case.proc)
 print(case.stores)
 
 # %% id="spoilt" exercise="06.7"
-# u64(address) reads this machine now.
+# read(address) reads this machine. Give numbers here: the check runs this cell alone.
 ### BEGIN SOLUTION
 cpu = 3
 pointer = 0x1A01E80

@@ -75,7 +75,8 @@ def test_a_spoilt_list_never_ends_and_is_mended_by_the_answer(seed: int) -> None
 def test_one_store_of_three_went_into_the_list(seed: int) -> None:
     found = case(seed)
     values = dict(line.split(" = ") for line in spoilt.solution(seed).splitlines())
-    nodes, node = [], HOST_DATA  # along prev, which nobody has touched
+    nodes: list[int] = []
+    node = HOST_DATA  # along prev, which nobody has touched
     while not nodes or node != HOST_DATA:
         nodes.append(node)
         node = found.host.machine.memory.read_u64(node + 8)
