@@ -10,8 +10,8 @@
 # # 00 A second kernel in five minutes
 #
 # **Can two kernels share one computer, without a hypervisor?** Here you load a second kernel into a running machine,
-# start it on a CPU of its own, and send it a message. Both kernels are x86 machine code that executes, and you can stop
-# them at every step.
+# say what will become of the two, and watch. Both are x86 machine code that executes, and you can stop them at every
+# step.
 #
 # **Time:** 30 minutes: 10 to watch and read, 20 to do it yourself. **Before:** nothing.
 #

@@ -49,20 +49,9 @@ course = lab.open("06")
 # `kexec_image_list`, with a mutex: each kimage got a member `list`, which leads to the neighbours. Patch 7 shows the
 # list as `/proc/multikernel`.
 
-# %% [markdown] id="watch"
-# ## Watch
-# The host takes CPUs 2 and 3 offline. It loads image 1, meant for CPU 2, and then image 2, meant for CPU 3. The cell
-# lets that happen; the picture shows the list's nodes as they lie in memory, and what a reader of `/proc/multikernel`
-# gets. **Back** takes you to the moment before a node went in, **Text twin** says the same in words.
-
-# %% id="dashboard"
-watch = lab06.Loaded().driver
-watch.run()
-Dashboard(watch, ("kimages",))
-
 # %% [markdown] id="predict"
 # ## Exercise 06.1: predict
-# *3 minutes. Prediction.* Both images are loaded, no CPU runs any of them. Decide before you go on.
+# *3 minutes. Prediction.* Two images will be loaded, and two CPUs started. Decide before you go on.
 
 # %% id="prediction-question"
 course.question("06.1")
@@ -75,6 +64,17 @@ confidence = "fairly"
 
 # %% id="prediction-check" check="06.1"
 course.check("06.1")
+
+# %% [markdown] id="watch"
+# ## Watch
+# The host takes CPUs 2 and 3 offline. It loads image 1, meant for CPU 2, and then image 2, meant for CPU 3. The cell
+# lets that happen; the picture shows the list's nodes as they lie in memory, and what a reader of `/proc/multikernel`
+# gets. **Back** takes you to the moment before a node went in, **Text twin** says the same in words.
+
+# %% id="dashboard"
+watch = lab06.Loaded().driver
+watch.run()
+Dashboard(watch, ("kimages",))
 
 # %% [markdown] id="run-text"
 # ## Run
@@ -196,7 +196,7 @@ def u64(address):
 print(f"head: next {u64(0x1A00000):#x}, prev {u64(0x1A00008):#x}")
 
 # %% id="walk" exercise="06.4"
-# u64(address) reads your machine now.
+# u64(address) reads your machine now. Give numbers here: the check runs this cell alone.
 ### BEGIN SOLUTION
 count = 6
 first = 0x1A02500
@@ -285,21 +285,22 @@ print(running(run.machine))
 
 # %% [markdown] id="spoilt-text"
 # ## Exercise 06.7: a table without an end
-# *7 minutes. Diagnose.* Two kernels run beside the host, and each of them has stored something. Since then, reading
-# `/proc/multikernel` does not end: here the reader is stopped and told why. **Given** your machine. **Goal:** the CPU
-# that did it, the address of the pointer that was spoilt, and the value that would mend it.
+# *9 minutes. Diagnose.* Two kernels run beside the host, and each of them has stored something. Since then, reading
+# `/proc/multikernel` does not end: here the reader is stopped and told why. **Given** your machine, and its list of
+# stores: not each of them did harm. **Goal:** the CPU that did it, the address of the pointer that was spoilt, and the
+# value that would mend it.
 
 # %% id="spoilt-given"
 course.given("06.7")
 
 # %% id="spoilt-proc"
 case = lab06.case(course.progress.seed)
+read = case.host.machine.memory.read_u64
 print(case.proc)
-
-# %% id="spoilt-picture"
-Dashboard(case.driver, ("kimages",))
+print(case.stores)
 
 # %% id="spoilt" exercise="06.7"
+# read(address) reads this machine. Give numbers here: the check runs this cell alone.
 ### BEGIN SOLUTION
 cpu = 3
 pointer = 0x1A01E80
@@ -312,6 +313,13 @@ course.check("06.7")
 # %% id="spoilt-hint"
 course.hint("06.7")
 
+# %% [markdown] id="spoilt-look"
+# When you have passed: the same in the picture of the list. It finds the node and names who wrote there, since it has
+# recorded every store. A host has no such record.
+
+# %% id="spoilt-picture"
+Dashboard(case.driver, ("kimages",))
+
 # %% [markdown] id="walker-text"
 # ## Exercise 06.8: a walk that ends
 # *10 minutes. In Python, on guest RAM.*
@@ -319,7 +327,7 @@ course.hint("06.7")
 # **Given** the address of a head, and the machine's memory: `memory.read_u64(address)`, and
 # `memory.contains(address, 16)`, which says whether there is memory. **Goal:** the addresses of the nodes, in the order
 # of `next`, up to the first one that is not in order. A node is in order if it lies in memory and its `prev` leads back
-# to where the walk came from. Your function walks eleven lists; most of them are spoilt.
+# to where the walk came from. Your function walks twelve lists; most of them are spoilt.
 
 
 # %% id="walker" exercise="06.8"

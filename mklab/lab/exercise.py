@@ -168,6 +168,13 @@ def told(error: AnswerError, body: str) -> Verdict:
     match error.kind:
         case "raised" if error.type == "SyntaxError":
             return not_yet(f"Python cannot read your cell: {error}.", where, "Look at this line and the one above it.")
+        case "raised" if error.type == "NameError":
+            return not_yet(
+                f"Your code raised {error.type}: {error}",
+                where,
+                "Is the name spelt as it was given? The check runs this cell alone: what other cells have made is not"
+                " there. And a word that is text stands in quotes.",
+            )
         case "raised":
             return not_yet(
                 f"Your code raised {error.type}: {error}", where, "Find out which value this line had, and why."

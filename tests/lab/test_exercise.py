@@ -60,6 +60,12 @@ def test_code_that_fails_gets_a_verdict_that_says_so(body: str, words: str) -> N
     assert verdict.next_step
 
 
+def test_a_name_of_another_cell_is_not_there() -> None:
+    verdict = exercise().examine("value = u64(0)\n\ndef f():\n    return value")
+    assert "NameError: name 'u64' is not defined" in verdict.happened
+    assert "runs this cell alone" in verdict.next_step
+
+
 def test_a_defect_of_the_check_is_not_laid_on_the_student() -> None:
     def judge(answer: Answer, seed: int) -> Verdict:
         raise ZeroDivisionError("by zero")

@@ -161,9 +161,11 @@ def judge(order: Order, _seed: int) -> Verdict:
     try:
         return _good(host, order) or _overlapping(host, order) or _disturbed(host, order) or _passed(order)
     except _NoImageError:
+        first = next(letter for letter in order.letters if letter in "ABDEFI")
         return not_yet(
             "A step used the kimage before there was one: a null pointer, and the caller was killed in the kernel.",
-            next_step="Which line makes the kimage?",
+            order.place(first),
+            "Which line makes the kimage?",
         )
 
 

@@ -20,7 +20,10 @@ _A = 0x2000000
 _WINDOW = 0x200000
 _OVERWRITTEN = 8 * PAGE_SIZE
 _NOPS = b"\x90" * 64
+_LOAD, _MESSAGE = 18, 18
+"""Events from one load to the same step of the next, and from the message to the shutdown."""
 _LOOK = "Compare the addresses in the words of each copy step with the memory of kernel 1."
+_TOUCHES = "That segment begins where the memory of kernel 1 ends: to touch is no harm. Ends are exclusive."
 
 
 @dataclass
@@ -147,7 +150,11 @@ overwritten = forms.values(
             "Look for 'shuts down' in the story.",
             decimal=True,
         ),
-        Value("first", "the lowest address in the memory of kernel 1 that was overwritten", _LOOK),
+        Value(
+            "first",
+            "the lowest address in the memory of kernel 1 that was overwritten",
+            "The copy step says at which address its pages begin. What the CPU could not read lies further on.",
+        ),
     ),
     (
         "Start from the end: what could the CPU no longer read? Then look for who stored there last.",
@@ -175,6 +182,24 @@ overwritten = forms.values(
             "the other segment of that image",
             lambda right: {"cause": right["cause"] - 3},
             "That step copied the first segment of this image, into free memory. It has another segment.",
+        ),
+        Wrong("an earlier load that touches", lambda right: {"cause": right["cause"] - 2 * _LOAD}, _TOUCHES),
+        Wrong("a later load that touches", lambda right: {"cause": right["cause"] + 2 * _LOAD}, _TOUCHES),
+        Wrong(
+            "the message",
+            lambda right: {"cause": right["crash"] - _MESSAGE},
+            "That is where the host sends its message, which does no more than wake the CPU. What it needed was gone by"
+            " then.",
+        ),
+        Wrong(
+            "the reset",
+            lambda right: {"crash": right["crash"] + 1},
+            "That is the platform: the chipset resets it because a CPU has shut down. The CPU ended one event earlier.",
+        ),
+        Wrong(
+            "the message is the end",
+            lambda right: {"crash": right["crash"] - _MESSAGE},
+            "That is where the host sends its message. The CPU wakes, and ends later.",
         ),
         Wrong(
             "the end of the overwriting",

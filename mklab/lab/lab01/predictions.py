@@ -9,28 +9,28 @@ when_it_changes = forms.prediction(
     "01.1",
     "When does the memory change?",
     Prediction(
-        "Kernel A runs on CPU 2, at address 0x2000000 (32 MiB). The host calls kexec_load with KEXEC_MULTIKERNEL and an"
-        " image B for the same address; nobody starts B. When does the memory of A change?",
+        "Kernel 1 runs on CPU 2, at address 0x2000000 (32 MiB). The host calls kexec_load with KEXEC_MULTIKERNEL and"
+        " another image for the same address; nobody starts it. When does the memory of kernel 1 change?",
         (
             Option(
-                "When B is started with reboot().",
+                "When that image is started with reboot().",
                 "So it is with an ordinary image: kexec_load keeps the pages elsewhere, and a control page copies them"
                 " when the old kernel ends. A multikernel image has no control page, and no list of pages to copy:"
                 " the steps of the load below have nothing but 'copy', straight to 0x2000000.",
             ),
             Option(
                 "During the call of kexec_load.",
-                "kimage_load_multikernel_segment copies each page to its destination at once. When the call returns, A"
-                " executes, and finds in its variables, what belongs to B.",
+                "kimage_load_multikernel_segment copies each page to its destination at once. When the call returns,"
+                " kernel 1 executes, and finds in its variables, what belongs to the other image.",
                 right=True,
             ),
             Option(
-                "Never: kexec_load returns -EADDRNOTAVAIL, since A lies there.",
+                "Never: kexec_load returns -EADDRNOTAVAIL, since kernel 1 lies there.",
                 "One would like that. But sanity_check_segment_list compares the segments of one image with each other"
                 " only, and the comparison with memory in use stands under #if 0. The call below returns 0.",
             ),
             Option(
-                "Never: the page tables of A keep the host out.",
+                "Never: the page tables of kernel 1 keep the host out.",
                 "Page tables bind the CPU that uses them: CPU 2. The host copies on CPU 0, by its own tables, which map"
                 " all memory.",
             ),

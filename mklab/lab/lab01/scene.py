@@ -11,7 +11,7 @@ from mklab.trace import Step
 __all__ = ["A", "Loading", "fresh_host", "image", "load_steps"]
 
 A = HOST_END
-"""Where kernel 1, the kernel A of this lab, lies: 32 MiB."""
+"""Where kernel 1 lies: 32 MiB."""
 
 
 def image(base: int, number: int, apicid: int) -> LoadedImage:

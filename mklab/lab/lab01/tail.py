@@ -12,6 +12,7 @@ from mklab.lab.forms.values import Value, Wrong
 __all__ = ["numbers", "tail"]
 
 _OLD, _IMAGE = b"\xcc", b"\x5a"
+_BUFSZ_ONLY = "You ended the load with the buffer. It goes on to memsz: what the buffer does not fill is cleared."
 
 
 def numbers(seed: int) -> tuple[int, int, int]:
@@ -56,7 +57,11 @@ tail = forms.values(
     (
         Value("last", "the address of the last byte that is 0x5A", "The buffer's first byte lies at mem itself."),
         Value("behind", "the byte that lies right behind it after the load", "Load such a segment, and read the byte."),
-        Value("kept", "the address of the first byte from mem on that is still 0xCC", "Which size counts: bufsz?"),
+        Value(
+            "kept",
+            "the address of the first byte from mem on that is still 0xCC",
+            "Up to which of the two sizes does a load write?",
+        ),
     ),
     (
         "Two sizes belong to a segment. One says how many bytes there are to copy.",
@@ -64,10 +69,17 @@ tail = forms.values(
         "last = mem + bufsz - 1; the two others follow from memsz.",
     ),
     (
+        Wrong("nothing behind the buffer is cleared", {"behind": 0xCC}, _BUFSZ_ONLY),
+        Wrong("kept begins behind the buffer", lambda right: {"kept": right["last"] + 1}, _BUFSZ_ONLY),
         Wrong(
-            "bufsz only",
-            lambda right: {"behind": 0xCC, "kept": right["last"] + 1},
-            "You ended the load with the buffer. It goes on to memsz: what the buffer does not fill is cleared.",
+            "the buffer again",
+            {"behind": 0x5A},
+            "0x5A is a byte of the buffer, and last is the last of them. Behind it the buffer has nothing.",
+        ),
+        Wrong(
+            "the buffer fills the segment",
+            lambda right: {"last": right["kept"] - 1},
+            "That is the last byte of the segment: you counted memsz bytes. The buffer has bufsz.",
         ),
         Wrong(
             "to the end of the page",

@@ -110,6 +110,18 @@ def _entry(right: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"lost": right["index"] << 30}
 
 
+def _small_pages(right: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"lost": (right["wrote"] - _DIRECTORY) // 8 << 12}
+
+
+def _written(right: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"needed": right["wrote"]}
+
+
+def _in_pdpt(right: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"needed": _masked_address(right)["wrote"]}
+
+
 def _first_pml4(_right: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"needed": _TABLES}
 
@@ -165,9 +177,25 @@ beyond = forms.values(
             "The store went into a directory: there an entry spans 2 MiB, not 1 GiB.",
         ),
         Wrong(
+            "lost as a page of 4 KiB",
+            _small_pages,
+            "The store went into a directory: there an entry spans 2 MiB, not 4 KiB.",
+        ),
+        Wrong(
             "the entry itself is lost",
             _entry,
             "That address was not translated before either. Which one was, and is not as it was any more?",
+        ),
+        Wrong(
+            "the entry that was written",
+            _written,
+            "That entry is there: it was written, and it lies in the directory of GiB 0. The CPU looks for an entry for"
+            " this address in the PML4 first.",
+        ),
+        Wrong(
+            "an entry of the PDPT",
+            _in_pdpt,
+            "The CPU did not come to a PDPT: the PML4 comes first, and has no entry for this address.",
         ),
         Wrong(
             "the first entry of the PML4",

@@ -66,6 +66,18 @@ def _running_index(right: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"pdpte": _TABLES + 8 * ((right["pdpte"] - _TABLES - 0x1000) // 8)}
 
 
+def _index_only(right: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"pdpte": right["pdpte"] & ~0xFFF | right["pdpte"] % 4096 // 8}
+
+
+def _held(right: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"pdpte": right["pde"] & ~0xFFF | 7}
+
+
+def _not_global(right: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"entry": right["entry"] & ~0x100}
+
+
 def _four_kib(right: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"entry": right["entry"] | 0x1000}
 
@@ -91,7 +103,7 @@ entries = forms.values(
         Value(
             "entry",
             "the value of that entry, as the trampoline writes it",
-            "The page's address, and the flags P, RW, PS, G.",
+            "The address of a page of 2 MiB, whose bits 20:0 are 0, and the flags P, RW, PS, G.",
         ),
     ),
     (
@@ -116,6 +128,17 @@ entries = forms.values(
             "the page of 4 KiB",
             _four_kib,
             "The entry is for a page of 2 MiB: below bit 21 it holds no address. Bit 12 is another flag (PAT).",
+        ),
+        Wrong("a PDPT's entries of one byte", _index_only, "The index is right, but entries have eight bytes each."),
+        Wrong(
+            "what the PDPT's entry holds",
+            _held,
+            "That is what the entry holds: the directory's address, and flags. Where does the entry itself lie?",
+        ),
+        Wrong(
+            "no G",
+            _not_global,
+            "The CPU would go on with that, but the trampoline sets one flag more: G, bit 8. It adds 0x183.",
         ),
         Wrong("no flags", _no_flags, "Without flags the page is not present. The trampoline adds 0x183."),
     ),

@@ -9,27 +9,27 @@ which_runs = forms.prediction(
     "06.1",
     "Two images, two CPUs",
     Prediction(
-        "Image A is loaded, then image B; /proc/multikernel lists both. The host starts CPU 2, waits until a kernel is"
+        "Image 1 is loaded, then image 2; /proc/multikernel lists both. The host starts CPU 2, waits until a kernel is"
         " up there, then starts CPU 3. What runs?",
         (
             Option(
-                "A on CPU 2, B on CPU 3.",
+                "Image 1 on CPU 2, image 2 on CPU 3.",
                 "As if a start took an entry out of the list. But nothing does: the list holds two images before and"
                 " after, and nothing in a kimage says that it was started.",
             ),
             Option(
-                "B on both.",
+                "Image 2 on both.",
                 "An ordinary load replaces the image before it, so the newest counts. A multikernel image is added at"
                 " the list's end, and looked for from the beginning.",
             ),
             Option(
-                "A on both, in the same memory.",
+                "Image 1 on both, in the same memory.",
                 "kimage_find_by_type gives the first image of its type, and that is the oldest, whenever one asks. The"
                 " second CPU boots in the memory in which the first one runs.",
                 right=True,
             ),
             Option(
-                "A on CPU 2; the second start is refused.",
+                "Image 1 on CPU 2; the second start is refused.",
                 "There is nothing that could refuse it: no state 'running' in a kimage, no record of CPUs. A second"
                 " call of reboot() for another CPU returns 0.",
             ),

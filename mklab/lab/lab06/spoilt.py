@@ -5,6 +5,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from mklab.guest.abi import Work
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.kexec import KexecSegment
 from mklab.kernel.layout import HOST_DATA
@@ -13,11 +14,18 @@ from mklab.lab.defects.stage import booted, outcome
 from mklab.lab.driver import MachineDriver
 from mklab.lab.forms.values import Value, Wrong
 from mklab.lab.lab06.kimage_h import LIST_OFFSET
+from mklab.trace import Input
 
 __all__ = ["Case", "case", "spoilt"]
 
 _A = 0x2000000
 _PAGE = 4096
+_UNLOADED = HOST_DATA + 0x1000 + LIST_OFFSET
+"""The list_head in the kimage of kernel 1, which was unloaded: it is in no list."""
+_HARMLESS = (
+    "No store of that CPU went into the list as it is now. Compare the address of each store with the nodes that a walk"
+    " from the head meets."
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class _Plan:
         images: how many images are loaded after them.
         rogue: the kernel whose code stores into the list.
         node, target: the kimages, from 0 in the list's order, whose ``next`` is spoilt, and to which it leads then.
+        before: how many stores that do no harm come before that one: 0 to 2.
     """
 
     cpus: tuple[int, int]
@@ -36,6 +45,7 @@ class _Plan:
     rogue: int
     node: int
     target: int
+    before: int
 
 
 def _plan(seed: int) -> _Plan:
@@ -43,7 +53,8 @@ def _plan(seed: int) -> _Plan:
     first, second = chance.sample((1, 2, 3), 2)
     images = chance.randrange(4, 7)
     node = chance.randrange(2, images - 1)
-    return _Plan((first, second), images, chance.randrange(1, 3), node, chance.randrange(1, node))
+    rogue, target = chance.randrange(1, 3), chance.randrange(1, node)
+    return _Plan((first, second), images, rogue, node, target, chance.randrange(3))
 
 
 @dataclass
@@ -63,6 +74,18 @@ class Case:
         """What becomes of reading /proc/multikernel."""
         return outcome(self.host.proc_multikernel)
 
+    @property
+    def stores(self) -> str:
+        """What the two kernels have stored, oldest first."""
+        lines = []
+        for event in self.host.machine.trace.of(Input):
+            values = event.args.get("values", {})
+            if values.get("work") != Work.STORE:
+                continue
+            value = int.from_bytes(bytes.fromhex(values["data"]), "little")
+            lines.append(f"event {event.seq:>5}  CPU {event.args['cpu']} stores {value:#x} at {values['args'][0]:#x}")
+        return "\n".join(lines)
+
 
 def _happen(host: Host, plan: _Plan) -> None:
     """Let it all happen."""
@@ -77,11 +100,13 @@ def _happen(host: Host, plan: _Plan) -> None:
         mem = 0x3000000 + number * 0x100000
         host.kexec_load(mem, [KexecSegment(b"\xf4", mem, _PAGE)])
     nodes = list(host.kimages.list)
+    assert _UNLOADED not in nodes
     other = 3 - plan.rogue
-    # Each kernel stores something; only one of them outside its own memory.
-    host.kernel(f"kernel {other}").store(_A + (other - 1) * 0x100000 + 0xF0000, nodes[0].to_bytes(8, "little"))
-    host.kernel(f"kernel {plan.rogue}").store(nodes[plan.node], nodes[plan.target].to_bytes(8, "little"))
-    host.kernel(f"kernel {other}").store(_A + (other - 1) * 0x100000 + 0xF1000, nodes[1].to_bytes(8, "little"))
+    # The other kernel stores into its own memory, and into a kimage that no pointer of the list leads to any more.
+    stores = [(other, _A + (other - 1) * 0x100000 + 0xF0000), (other, _UNLOADED)]
+    stores.insert(plan.before, (plan.rogue, nodes[plan.node]))
+    for number, address in stores:
+        host.kernel(f"kernel {number}").store(address, nodes[plan.target].to_bytes(8, "little"))
 
 
 def case(seed: int) -> Case:
@@ -98,7 +123,8 @@ def given(seed: int) -> str:
     plan = _plan(seed)
     return (
         f"Kernel 1 runs on CPU {plan.cpus[0]}, kernel 2 on CPU {plan.cpus[1]}, the host on the others."
-        f" {plan.images} images are in the list. list lies {LIST_OFFSET:#x} bytes behind the beginning of a kimage."
+        f" {plan.images} images were loaded; the list's head is at {HOST_DATA:#x}. In a kimage, list lies"
+        f" {LIST_OFFSET:#x} bytes behind the beginning."
     )
 
 
@@ -122,20 +148,45 @@ spoilt = forms.values(
     "diagnose",
     facts,
     (
-        Value("cpu", "the number of the CPU that has stored there", "The picture says who changed the node."),
+        Value(
+            "cpu",
+            "the number of the CPU that has stored there",
+            "Which of the stores went to a pointer that a walk from the head meets?",
+        ),
         Value("pointer", "the address of the pointer that was spoilt", "Which next leads back into the list?"),
         Value("good", "the value that would mend it", "The pointers prev are whole. Whose prev leads to this node?"),
     ),
     (
         "Walk along next until you meet a node for the second time: the pointer that led there is the one.",
         "In a whole list, next of one node and prev of the following one lead to each other. prev is still in order.",
-        "good is the address of the list_head whose prev is pointer; cpu stands beside the node in the picture.",
+        "good is the address of the list_head whose prev is pointer: walk from the head along prev. cpu is the one"
+        " whose store went to pointer.",
     ),
     (
         Wrong(
             "the CPU that reads",
             {"cpu": 0},
             "CPU 0 reads the file, and there it shows. It only follows what somebody else has stored.",
+        ),
+        Wrong(
+            "a CPU that did no harm",
+            lambda right: {"cpu": right["cpu"] % 3 + 1},
+            _HARMLESS,
+        ),
+        Wrong(
+            "another CPU that did no harm",
+            lambda right: {"cpu": (right["cpu"] + 1) % 3 + 1},
+            _HARMLESS,
+        ),
+        Wrong(
+            "the kimage that was unloaded",
+            {"pointer": _UNLOADED},
+            "That is next in a kimage that was unloaded before the others came. No pointer of the list leads there.",
+        ),
+        Wrong(
+            "where it leads",
+            lambda right: {"pointer": right["good"], "good": right["pointer"]},
+            "You have the two exchanged: pointer is where the wrong value stands, good what should stand there.",
         ),
         Wrong(
             "the kimage",

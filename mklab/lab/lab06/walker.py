@@ -41,8 +41,17 @@ def _outside(kimages: KimageList, nodes: list[int]) -> None:
 
 
 def _edge(kimages: KimageList, nodes: list[int]) -> None:
-    """A pointer leads to where there is room for one pointer, and not for two."""
-    _store(kimages, nodes[1], HOST_END - 8)
+    """A pointer leads to where there is room for one pointer, and not quite for two."""
+    _store(kimages, nodes[1], HOST_END - 15)
+
+
+def _last_bytes(kimages: KimageList, nodes: list[int]) -> None:
+    """One more node, in order: it ends where memory ends."""
+    node = HOST_END - 16
+    _store(kimages, node, HOST_DATA)
+    _store(kimages, node + 8, nodes[-1])
+    _store(kimages, nodes[-1], node)
+    _store(kimages, HOST_DATA + 8, node)
 
 
 def _null(kimages: KimageList, nodes: list[int]) -> None:
@@ -68,10 +77,11 @@ LISTS: tuple[tuple[str, int, Callable[[KimageList, list[int]], None]], ...] = (
     ("a whole list of three", 3, _whole),
     ("an empty list", 0, _whole),
     ("a whole list of 200, which is legal", 200, _whole),
+    ("a whole list, whose last node is the last 16 bytes of memory", 2, _last_bytes),
     ("a list in which next of node 4 leads back to node 2", 5, _back),
     ("a list in which next of node 3 leads to node 3", 4, _self),
     ("a list in which next of node 2 leads to where no memory is", 3, _outside),
-    ("a list in which next of node 2 leads to the last eight bytes of memory", 3, _edge),
+    ("a list in which next of node 2 leads to the last 15 bytes of memory", 3, _edge),
     ("a list in which next of node 2 is NULL", 3, _null),
     ("a list whose head leads to where no memory is", 2, _head),
     ("a list in which next of node 1 leads past node 2", 4, _neighbour),
@@ -152,7 +162,7 @@ def judge(answer: Answer, _seed: int) -> Verdict:
             )
     return Verdict(
         Outcome.PASSED,
-        f"Your walk came to an end on all {len(LISTS)} lists: whole ones, one of 200 nodes, and {len(LISTS) - 3} that"
+        f"Your walk came to an end on all {len(LISTS)} lists: whole ones, one of 200 nodes, and {len(LISTS) - 4} that"
         " were spoilt. It took every node that was in order, and none that was not.",
     )
 
@@ -218,6 +228,16 @@ walker = Exercise(
         Mistake("the head is a node", (("nodes, before, node = [],", "nodes, before, node = [head],"),), "head itself"),
         Mistake(
             "before stays", (("before, node = node, memory.read", "node = memory.read"),), "You left out good nodes"
+        ),
+        Mistake(
+            "asks for one byte too few",
+            (("memory.contains(node, 16)", "memory.contains(node, 15)"),),
+            "read where no memory is",
+        ),
+        Mistake(
+            "asks for more than a node",
+            (("memory.contains(node, 16)", "memory.contains(node, 24)"),),
+            "You left out good nodes",
         ),
         Mistake(
             "asks too late",

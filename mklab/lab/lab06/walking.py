@@ -16,6 +16,7 @@ from mklab.machine.machine import Machine
 __all__ = ["tangled", "walking"]
 
 _START = KIMAGE.offsets["start"]
+_MEMBER = f"next points to the member list of a kimage: subtract its offset, {LIST_OFFSET:#x} (container_of)."
 
 
 def tangled(seed: int) -> Machine:
@@ -65,7 +66,11 @@ walking = forms.values(
     facts,
     (
         Value("count", "the number of images in the list", "The head is no image. Where does a walk end?"),
-        Value("first", "the address of the first kimage", "What does next point to: a kimage, or a field in it?"),
+        Value(
+            "first",
+            "the address of the first kimage",
+            "The head's first word is next. What does it point to: a kimage, or a field in it?",
+        ),
         Value("second", "the address of the second kimage", "Follow next of the first node, not of its neighbour."),
         Value("start", "the field start of the last kimage", "Its last node is the one whose next is the head."),
     ),
@@ -78,8 +83,18 @@ walking = forms.values(
     (
         Wrong(
             "next taken for a kimage",
-            lambda right: {"first": right["first"] + LIST_OFFSET, "second": right["second"] + LIST_OFFSET},
-            f"next points to the member list of a kimage: subtract its offset, {LIST_OFFSET:#x} (container_of).",
+            lambda right: {"first": right["first"] + LIST_OFFSET},
+            _MEMBER,
+        ),
+        Wrong(
+            "the second next taken for a kimage",
+            lambda right: {"second": right["second"] + LIST_OFFSET},
+            _MEMBER,
+        ),
+        Wrong(
+            "the head taken for the first kimage",
+            {"first": HOST_DATA},
+            "That is the head, a list_head in no kimage. Its next leads to the first node.",
         ),
         Wrong(
             "the head counted",

@@ -71,9 +71,24 @@ def test_a_spoilt_list_never_ends_and_is_mended_by_the_answer(seed: int) -> None
     assert found.host.proc_multikernel().count("0x") == len(list(found.host.kimages))
 
 
+@pytest.mark.parametrize("seed", [0, 4])
+def test_one_store_of_three_went_into_the_list(seed: int) -> None:
+    found = case(seed)
+    values = dict(line.split(" = ") for line in spoilt.solution(seed).splitlines())
+    nodes: list[int] = []
+    node = HOST_DATA  # along prev, which nobody has touched
+    while not nodes or node != HOST_DATA:
+        nodes.append(node)
+        node = found.host.machine.memory.read_u64(node + 8)
+    stores = [line.split() for line in found.stores.splitlines()]
+    assert len(stores) == 3
+    assert [(one[3], one[-1]) for one in stores if int(one[-1], 0) in nodes] == [(values["cpu"], values["pointer"])]
+    assert len({one[5] for one in stores}) == 1
+
+
 def test_the_lists_differ_in_what_is_wrong() -> None:
     good = [len(good_nodes(made(number, spoil))) for _, number, spoil in LISTS]
-    assert good == [3, 0, 200, 4, 3, 2, 2, 2, 0, 1, 3]
+    assert good == [3, 0, 200, 3, 4, 3, 2, 2, 2, 0, 1, 3]
 
 
 def test_every_removal_is_judged_by_what_it_does() -> None:
