@@ -98,6 +98,13 @@ class Dashboard(Lasting):
                 self.panels[name].layout.order = str(list(PARTS).index(name))
         for place, column in self._columns.items():
             column.children = [self.panels[name] for name in self.shown if PARTS[name].place == place]
+            column.layout.display = None if column.children else "none"
+        for place, beside in (("left", "right"), ("right", "left")):
+            # Who has nobody beside has the whole page.
+            if self._columns[beside].children:
+                self._columns[place].remove_class("mk-whole")
+            else:
+                self._columns[place].add_class("mk-whole")
         toggles = "".join(
             f'<button type="button" data-act="part" data-value="{name}" data-key="part-{name}" '
             f'aria-pressed="{str(name in self.shown).lower()}">{escape(part.title)}</button>'

@@ -20,6 +20,8 @@ _FEW = 150
 _DASHES = (None, "6 3", "1.5 3", "9 3 2 3")
 """How the steps of the first, second, ... CPU are drawn."""
 _STEP = 15
+_BOLD = 14
+"""What wrap() must take for the size of bold letters of 12 pixels, which are wider: a chosen ending's are."""
 
 
 def places(graph: Graph, width: float, height: float) -> list[tuple[float, float]]:
@@ -82,7 +84,7 @@ def _ends(
         content += text(left + _SHAPE, y + 12, f"{kind}: {len(ends)}", palette.role("ink"), size=13, bold=True)
         y += 20
         for end in ends:
-            words = wrap(end.words, width - _SHAPE - 6)
+            words = wrap(end.words, width - _SHAPE - 6, _BOLD)
             height = _ROW * len(words) + 6
             targets[end.state] = y + height / 2
             color = palette.role("ink" if end is chosen else "muted")

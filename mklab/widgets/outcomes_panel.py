@@ -8,7 +8,7 @@ from mklab.widgets.on_stage import style
 from mklab.widgets.outcomes import End, Graph, answer, tell
 from mklab.widgets.outcomes_drawing import draw
 from mklab.widgets.palette import LIGHT, LIVE, Palette
-from mklab.widgets.picture import COLUMN, paper, section
+from mklab.widgets.picture import NARROW, paper, section
 from mklab.widgets.still import Lasting
 from mklab.widgets.svg import element
 
@@ -49,7 +49,7 @@ class OutcomeGraph(Lasting):
     def redraw(self) -> None:
         """Draw it as it is now."""
         self.changed()
-        width = self.canvas.width or COLUMN
+        width = self.canvas.width or NARROW
         drawing = draw(self.graph, self.chosen, LIVE, width)
         size = {"width": width, "height": drawing.height, "viewBox": f"0 0 {width} {drawing.height}"}
         body = element("svg", drawing.content, **size, role="group", aria_label=self.graph.question)

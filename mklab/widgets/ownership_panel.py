@@ -19,7 +19,7 @@ from mklab.widgets.owner_key import entries
 from mklab.widgets.ownership import GRID, LANES, PICTURE, cpus_of, more_lanes
 from mklab.widgets.palette import LIVE
 from mklab.widgets.panel import Panel
-from mklab.widgets.picture import COLUMN, twin
+from mklab.widgets.picture import NARROW, twin
 from mklab.widgets.spans import stories
 from mklab.widgets.stage import KEYS
 from mklab.widgets.svg import element
@@ -155,7 +155,7 @@ class OwnershipPanel(Panel):
 
     def draw(self) -> None:
         """See :class:`mklab.widgets.panel.Panel`. Each widget is sent what has changed in it, in one message."""
-        view, width = self.stage.view, self.canvas.width or COLUMN
+        view, width = self.stage.view, self.canvas.width or NARROW
         self._follow(view)
         start, end = self.range
         first, _ = groups(view)

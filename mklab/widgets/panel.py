@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mklab.widgets.on_stage import OnStage
-from mklab.widgets.picture import COLUMN, Picture, markup, svg, twin
+from mklab.widgets.picture import NARROW, Picture, markup, svg, twin
 
 __all__ = ["Panel"]
 
@@ -43,7 +43,7 @@ class Panel(OnStage):
 
     def draw(self) -> None:
         """Draw the stage's view."""
-        width = self.canvas.width or COLUMN
+        width = self.canvas.width or NARROW
         self.canvas.markup = markup(self.picture, self.stage.view, width, with_twin=self.has_twin)
 
     def _act(self, said: dict[str, Any]) -> None:

@@ -8,10 +8,12 @@ from mklab.widgets.palette import LIGHT, LIVE, Palette
 from mklab.widgets.svg import document, element, text, wrap
 from mklab.widgets.view import View
 
-__all__ = ["COLUMN", "Drawing", "Picture", "drawn", "markup", "paper", "section", "svg", "twin"]
+__all__ = ["COLUMN", "NARROW", "Drawing", "Picture", "drawn", "markup", "paper", "section", "svg", "twin"]
 
 COLUMN = 600
-"""Width of a picture in pixels where two stand side by side on a page of 1280, and where nothing else is known."""
+"""Width of a picture in pixels where two stand side by side on a page of 1280."""
+NARROW = 480
+"""Its width until the browser has said how much room there is: what is wider may be cut off until then."""
 _MARGIN = 24
 
 

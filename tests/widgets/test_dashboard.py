@@ -62,6 +62,20 @@ def test_every_part_has_a_place_on_a_wide_page(film: Film) -> None:
     assert orders == sorted(orders)
 
 
+def test_a_part_with_nobody_beside_has_the_whole_page(dashboard: Dashboard) -> None:
+    def whole() -> list[str]:
+        return [place for place, one in dashboard._columns.items() if "mk-whole" in one._dom_classes and one.children]
+
+    assert whole() == []
+    dashboard.choose(["ownership", "memory"])
+    assert whole() == ["right"]
+    assert [one.layout.display for one in dashboard._columns.values()] == [None, "none", None, "none"]
+    dashboard.choose(["stepper"])
+    assert whole() == ["left"]
+    dashboard.choose(["stepper", "memory"])
+    assert whole() == []
+
+
 def test_static_pages_get_the_pictures_and_readers_the_words(dashboard: Dashboard) -> None:
     dashboard.stage.steering.run()
     bundle = dashboard._repr_mimebundle_()

@@ -11,6 +11,7 @@ from mklab.widgets.outcomes import End, Graph, answer, runs, tell
 from mklab.widgets.outcomes_drawing import draw, places, shape
 from mklab.widgets.outcomes_panel import OutcomeGraph
 from mklab.widgets.palette import DARK, LIGHT
+from mklab.widgets.svg import width_of
 
 EDGES = [[(0, 1), (2, 2)], [(2, 3)], [(0, 4)], [], []]
 GOOD = End(3, "good", "both arrive", ((0, "stores A"), (2, "stores B")))
@@ -62,6 +63,17 @@ def test_the_drawing_is_whole_svg_and_inside_its_width(palette: object, width: i
     rights = [float(one.get("x", 0)) + float(one.get("width", 0)) for one in root.iter("rect")]
     assert max(rights) <= width
     assert {one.get("data-look") for one in root.iter("g") if one.get("data-look")} == {"3", "4"}
+
+
+def test_a_chosen_endings_words_are_inside_though_bold() -> None:
+    end = End(1, "torn", "sender of B, type of B, buffer of A", ((0, "stores"),))
+    graph = Graph("What lies there?", [[(0, 1)], []], (end,))
+    for width in range(400, 700, 7):
+        root = ElementTree.fromstring(f"<svg>{draw(graph, end, LIGHT, width).content}</svg>")  # our own
+        for one in root.iter("text"):
+            if one.get("font-weight") == "bold" and one.get("font-size") == "12":
+                # Bold letters are about a sixth wider.
+                assert float(one.get("x", 0)) + width_of(one.text or "", 14) <= width, (width, one.text)
 
 
 def test_shapes_differ_without_colour() -> None:
