@@ -23,6 +23,8 @@ _NARROW = 560
 """Below this many pixels the times stand with the words, not in a column."""
 _DIGIT = 6.8
 """Pixels of a digit in a column of times, 11 pixels high."""
+_HEAD = 34
+"""Pixels of the word above that column."""
 
 
 class Lane(NamedTuple):
@@ -67,7 +69,7 @@ def window(view: View, width: int) -> Window:
     flow = Flow.of(view.film)
     end = flow.upto(view.event)
     chosen = flow.entry_of(view.selected) if view.selected is not None and view.selected <= view.event else None
-    left = int(len(f"{view.time:,}") * _DIGIT) + 16 if width >= _NARROW else 8
+    left = max(int(len(f"{view.time:,}") * _DIGIT), _HEAD) + 16 if width >= _NARROW else 8
     room = width - left - _WORDS[0] - 16
     first, last, unfolded = end, end, _unfolded(view, chosen if chosen is not None else end - 1)
     if end:

@@ -154,6 +154,12 @@ def test_the_newest_rows_are_shown_and_older_ones_can_be_reached(written: Callab
     assert any((group.get("aria-label") or "").startswith(f"{there.later} later") for group in selectable(drawn(older)))
 
 
+def test_the_head_over_short_times_is_whole(written: Callable[..., Film]) -> None:
+    film = written(*exchange(3, 3))
+    (head,) = (one for one in drawn(View.at_end(film)).iter(f"{SVG}text") if one.text == "instr.")
+    assert float(head.get("x", "0")) - width_of("instr.", 11) >= 0
+
+
 def test_past_a_dozen_cpus_lanes_are_the_kernels(written: Callable[..., Film]) -> None:
     film = written(*exchange(60, 16), cpus=16)
     view = View.at_end(film)
