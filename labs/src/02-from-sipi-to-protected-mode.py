@@ -27,7 +27,6 @@
 from mklab import lab
 from mklab.lab.lab02 import pictures
 from mklab.widgets.dashboard import Dashboard
-from mklab.widgets.player import Player
 
 course = lab.open("02")
 
@@ -74,16 +73,16 @@ course.check("02.1")
 
 # %% [markdown] id="watch"
 # ## Watch
-# The whole way was recorded, one instruction after the other. Choose **instruction** beside **Step**, and go on
-# until CPU 1 has taken the SIPI; then watch each instruction and what it changed. Nothing can break: **Back** undoes
-# a step. Three moments matter:
+# The whole way was recorded, one instruction after the other. It stands where CPU 1, after the SIPI, has executed its
+# first one. Choose **instruction** beside **Step**, and watch each instruction and what it changed. Nothing can break:
+# **Back** undoes a step. Three moments matter:
 #
 # - the first instruction: which registers are *not* 0?
 # - the instruction that sets PE: what changes besides that bit?
 # - the [far jump](glossary.md#far-jump): which register changes, and what is hidden behind it?
 
 # %% id="dashboard"
-Dashboard(Player(pictures.way()), parts=["stepper"])
+Dashboard(pictures.from_sipi(), parts=["stepper"])
 
 # %% [markdown] id="run-stack"
 # ## Run

@@ -11,10 +11,11 @@ from mklab.machine.machine import Machine
 from mklab.recording import Film
 from mklab.timeline.record import record
 from mklab.trace import ApicWrite, Ignored, Init, Sipi
+from mklab.widgets.player import Player
 from mklab.widgets.steps import last_step
 from mklab.widgets.view import View
 
-__all__ = ["kick_table", "kicked", "steps", "way"]
+__all__ = ["from_sipi", "kick_table", "kicked", "steps", "way"]
 
 _BASE, _CPU = TRAMPOLINE_BASE, trampoline.CPU
 _FILL = 0xDD
@@ -57,6 +58,13 @@ def _left(machine: Machine) -> int:
         return 0
     at = _LOOP.index(offset)
     return 5 * registers.rcx + (1 if at == 4 else -at)
+
+
+def from_sipi() -> Player:
+    """A player of that film, which stands behind the first instruction of CPU 1."""
+    player = Player(way())
+    player.seek(next(look.number for look in player.film.looks if look.cpu == _CPU))
+    return player
 
 
 def steps(film: Film, begin: int, end: int) -> str:

@@ -1,8 +1,12 @@
 """What the notebook of lab 02 shows, against what the manual and the patches say."""
 
 from mklab.guest import trampoline as prebuilt
+from mklab.kernel.layout import TRAMPOLINE_BASE
+from mklab.lab import trampoline
 from mklab.lab.lab02 import pictures
 from mklab.trace import Ignored, Sipi
+from mklab.widgets.steps import last_step
+from mklab.widgets.view import View
 
 
 def test_the_stores_of_a_kick() -> None:
@@ -39,3 +43,12 @@ def test_two_pushes_miss_the_stack() -> None:
     assert memory.read(0x11FC, 8) == entry.to_bytes(4, "little") + (0x10).to_bytes(4, "little")
     assert memory.read(0x11F0, 12) == b"\xdd" * 12
     assert memory.read(0x97204 - 16, 16) == b"\xdd" * 16
+
+
+def test_the_player_stands_behind_the_first_instruction_of_cpu_1() -> None:
+    player = pictures.from_sipi()
+    film = player.film
+    step = last_step(View.at_look(film, player.look))
+    assert step is not None
+    assert step.executed is not None
+    assert (step.cpu, step.executed.linear) == (trampoline.CPU, TRAMPOLINE_BASE)
