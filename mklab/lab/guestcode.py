@@ -98,13 +98,13 @@ def compiled(text: str, lang: str, base: int = 0, frame: Frame = Frame()) -> Cod
     name = _FILES[lang]
     source = text if text.endswith("\n") else f"{text}\n"
     if frame.before or frame.after:
-        source = f'{frame.before}\n#line 1 "{name}"\n{source}#line 1 "frame"\n{frame.after}\n'
+        source = f'#line 1 "frame"\n{frame.before}\n#line 1 "{name}"\n{source}#line 1 "frame"\n{frame.after}\n'
     try:
         script = _SCRIPT.format(base=base)
         image = build.build({name: source, **others}, script, movable=False, debug=True, compiler=compiler.__name__)
     except GuestBuildError as error:
         raise GuestBuildError(_at_lines(str(error), text)) from None
-    return _code(image, base, name)
+    return _code(image, base, name, len(text.splitlines()))
 
 
 def _at_lines(message: str, text: str) -> str:
@@ -122,7 +122,7 @@ def _at_lines(message: str, text: str) -> str:
     return "\n".join(dict.fromkeys(found)) or message
 
 
-def _code(image: bytes, base: int, file: str) -> Code:
+def _code(image: bytes, base: int, file: str, count: int) -> Code:
     elf = ELFFile(io.BytesIO(image))
     section = elf.get_section_by_name(".text")
     data = section.data() if section is not None else b""
@@ -134,5 +134,9 @@ def _code(image: bytes, base: int, file: str) -> Code:
             for one in table.iter_symbols()
             if one.name and one["st_shndx"] not in ("SHN_ABS", "SHN_UNDEF")
         }
-    lines = {at: line if found == file else 0 for at, (found, line) in sorted(build.source_lines(image).items())}
+    # A cell may hold a #line of its own.
+    lines = {
+        at: line if found == file and line <= count else 0
+        for at, (found, line) in sorted(build.source_lines(image).items())
+    }
     return Code(base, data, symbols, lines)

@@ -163,12 +163,13 @@ def _faulted(ran: Ran, text: str, fault: Fault) -> Verdict:
     words += "."
     if ran.shutdown is not None:
         words += " No handler took it, so the CPU shut down: a triple fault, which on a PC resets the platform."
+    at = ran.linear(fault)
     # INT3 and INTO are traps: RIP lies behind them.
-    line = ran.line(fault.rip - 1 if fault.vector in (3, 4) else fault.rip)
+    line = ran.line(at - 1 if fault.vector in (3, 4) else at)
     if line is None:
         return not_yet(
             words,
-            f"address {fault.rip:#x}, which is outside your code",
+            f"address {at:#x}, which is outside your code",
             "Some jump, call or return led the CPU there. Which one, and where did it get this address from?",
         )
     return not_yet(
@@ -200,5 +201,4 @@ def _standing(ran: Ran, text: str) -> str:
 
 
 def _line(text: str, number: int) -> str:
-    lines = text.splitlines()
-    return f"line {number} of your cell: {lines[number - 1].strip()}" if number <= len(lines) else f"line {number}"
+    return f"line {number} of your cell: {text.splitlines()[number - 1].strip()}"
