@@ -11,7 +11,10 @@ from mklab.errors import GuestBuildError
 from mklab.guest import build
 from mklab.lab.checking import compiler
 
-__all__ = ["Code", "Frame", "compiled"]
+__all__ = ["TOO_WIDE", "Code", "Frame", "compiled"]
+
+TOO_WIDE = "does not fit into the instruction"
+"""What is told of an address that has more bits than its operand."""
 
 _FILES = {"asm": "cell.S", "c": "cell.c"}
 _OUTSIDE = (
@@ -113,7 +116,7 @@ def _at_lines(message: str, text: str) -> str:
         return "it gives more code than there is room for: what comes behind it has a fixed place"
     if narrow := _NARROW.search(message):
         name = "an address" if narrow[2] == "section" else narrow[2]
-        return f"{name} does not fit into the instruction: it is {int(narrow[1]):#x}"
+        return f"{name} {TOO_WIDE}: it is {int(narrow[1]):#x}"
     lines = text.splitlines()
     found = []
     for number, _, words in _TOLD.findall(message):

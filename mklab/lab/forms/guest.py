@@ -1,5 +1,6 @@
 """Assembly and C: the cell is built, run on a machine, and told what became of it."""
 
+import re
 from collections.abc import Callable
 
 from mklab.errors import GuestBuildError
@@ -83,6 +84,8 @@ def built(
         if "ziglang" in str(error):
             raise
         first, _, rest = str(error).partition("\n")
+        if guestcode.TOO_WIDE in first and "#define LOW(" in frame.before:
+            return _without_low(first, text, frame)
         action = "assemble" if lang == "asm" else "compile"
         return not_yet(
             f"Your cell does not {action}: {first.partition(': ')[2] if first.startswith('line ') else first}.",
@@ -103,6 +106,22 @@ def built(
             next_step="Which line makes so many?",
         )
     return code
+
+
+def _without_low(first: str, text: str, frame: Frame) -> Verdict:
+    """An address where an offset was meant, in a part of the trampoline: its macro LOW makes one of the other."""
+    labels = set(re.findall(r"^([a-z]\w+):", frame.before + frame.after, re.MULTILINE))
+    lines = enumerate((re.sub(r"LOW\(.*?\)|#.*", "", line) for line in text.splitlines()), 1)
+    # A direct jump takes a label as it is.
+    bare = (n for n, line in lines if labels & set(re.findall(r"\w+", line)) and not re.match(r"\s*j\w+\s+\w", line))
+    line = next(bare, None)
+    return not_yet(
+        f"Your cell does not assemble: {first}. That is the linear address, with the page's own in it; an offset in"
+        " 16-bit code has 16 bits.",
+        _line(text, line) if line else "",
+        "The segment's base will be added. Which macro makes an offset in the page of a label? Each label that is an"
+        " operand wants it.",
+    )
 
 
 def told(ran: Ran, text: str) -> Verdict | None:
