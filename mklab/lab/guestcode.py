@@ -25,6 +25,8 @@ _OUTSIDE = (
 _TOLD = re.compile(r"^cell\.[Sc]:(\d+):\d+: (?:fatal )?(error|warning): (.*)$", re.MULTILINE)
 _NARROW = re.compile(r"relocation R_X86_64_(?:8|16)\w* out of range: (\d+) is not in [^;]*; references '?([\w.]+)")
 """The linker's words where an address has more bits than an operand."""
+_ALLOWED = '#pragma clang diagnostic ignored "-Wempty-body"\n'
+"""To wait for a bit is a loop without a body, on one line with others or not."""
 _SCRIPT = """
 SECTIONS {{
   . = {base:#x};
@@ -100,8 +102,9 @@ def compiled(text: str, lang: str, base: int = 0, frame: Frame = Frame()) -> Cod
         raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but {', '.join(headers)}")
     name = _FILES[lang]
     source = text if text.endswith("\n") else f"{text}\n"
-    if frame.before or frame.after:
-        source = f'#line 1 "frame"\n{frame.before}\n#line 1 "{name}"\n{source}#line 1 "frame"\n{frame.after}\n'
+    before = (_ALLOWED if lang == "c" else "") + frame.before
+    if before or frame.after:
+        source = f'#line 1 "frame"\n{before}\n#line 1 "{name}"\n{source}#line 1 "frame"\n{frame.after}\n'
     try:
         script = _SCRIPT.format(base=base)
         image = build.build({name: source, **others}, script, movable=False, debug=True, compiler=compiler.__name__)

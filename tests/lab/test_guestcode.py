@@ -67,6 +67,12 @@ def test_a_cell_with_text_around_it() -> None:
         compiled(".fill 9", "asm", 0x5000, frame)
 
 
+def test_a_loop_without_a_body() -> None:
+    code = compiled("void f(volatile int *p)\n{\n    while (*p & 1) ; *p = 2;\n}\nint g(int x)\n{ return x; }", "c")
+    assert code.line(code.symbols["f"]) == 2
+    assert code.line(code.symbols["g"]) == 6
+
+
 def test_a_cell_without_code() -> None:
     assert compiled("", "asm").data == b""
 
