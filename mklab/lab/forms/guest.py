@@ -90,7 +90,9 @@ def built(
         return not_yet(
             f"Your cell does not {action}: {first.partition(': ')[2] if first.startswith('line ') else first}.",
             f"{first.partition(':')[0]}: {rest.partition(chr(10))[0].strip()}" if first.startswith("line ") else "",
-            "Look at this line first: what comes after it may follow from it."
+            "The function gives the same, whatever it is called with. What should depend on this parameter?"
+            if "unused parameter" in first
+            else "Look at this line first: what comes after it may follow from it."
             if first.startswith("line ")
             else "Find it in your cell.",
         )
