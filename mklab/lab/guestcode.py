@@ -11,7 +11,10 @@ from mklab.errors import GuestBuildError
 from mklab.guest import build
 from mklab.lab.checking import compiler
 
-__all__ = ["Code", "Frame", "compiled"]
+__all__ = ["TOO_WIDE", "Code", "Frame", "compiled"]
+
+TOO_WIDE = "does not fit into the instruction"
+"""What is told of an address that has more bits than its operand."""
 
 _FILES = {"asm": "cell.S", "c": "cell.c"}
 _OUTSIDE = (
@@ -22,6 +25,8 @@ _OUTSIDE = (
 _TOLD = re.compile(r"^cell\.[Sc]:(\d+):\d+: (?:fatal )?(error|warning): (.*)$", re.MULTILINE)
 _NARROW = re.compile(r"relocation R_X86_64_(?:8|16)\w* out of range: (\d+) is not in [^;]*; references '?([\w.]+)")
 """The linker's words where an address has more bits than an operand."""
+_ALLOWED = '#pragma clang diagnostic ignored "-Wempty-body"\n'
+"""To wait for a bit is a loop without a body, on one line with others or not."""
 _SCRIPT = """
 SECTIONS {{
   . = {base:#x};
@@ -97,14 +102,15 @@ def compiled(text: str, lang: str, base: int = 0, frame: Frame = Frame()) -> Cod
         raise GuestBuildError(f"line {line}: {outside[0]}: a cell takes in no other file but {', '.join(headers)}")
     name = _FILES[lang]
     source = text if text.endswith("\n") else f"{text}\n"
-    if frame.before or frame.after:
-        source = f'{frame.before}\n#line 1 "{name}"\n{source}#line 1 "frame"\n{frame.after}\n'
+    before = (_ALLOWED if lang == "c" else "") + frame.before
+    if before or frame.after:
+        source = f'#line 1 "frame"\n{before}\n#line 1 "{name}"\n{source}#line 1 "frame"\n{frame.after}\n'
     try:
         script = _SCRIPT.format(base=base)
         image = build.build({name: source, **others}, script, movable=False, debug=True, compiler=compiler.__name__)
     except GuestBuildError as error:
         raise GuestBuildError(_at_lines(str(error), text)) from None
-    return _code(image, base, name)
+    return _code(image, base, name, len(text.splitlines()))
 
 
 def _at_lines(message: str, text: str) -> str:
@@ -113,7 +119,7 @@ def _at_lines(message: str, text: str) -> str:
         return "it gives more code than there is room for: what comes behind it has a fixed place"
     if narrow := _NARROW.search(message):
         name = "an address" if narrow[2] == "section" else narrow[2]
-        return f"{name} does not fit into the instruction: it is {int(narrow[1]):#x}"
+        return f"{name} {TOO_WIDE}: it is {int(narrow[1]):#x}"
     lines = text.splitlines()
     found = []
     for number, _, words in _TOLD.findall(message):
@@ -122,7 +128,7 @@ def _at_lines(message: str, text: str) -> str:
     return "\n".join(dict.fromkeys(found)) or message
 
 
-def _code(image: bytes, base: int, file: str) -> Code:
+def _code(image: bytes, base: int, file: str, count: int) -> Code:
     elf = ELFFile(io.BytesIO(image))
     section = elf.get_section_by_name(".text")
     data = section.data() if section is not None else b""
@@ -134,5 +140,9 @@ def _code(image: bytes, base: int, file: str) -> Code:
             for one in table.iter_symbols()
             if one.name and one["st_shndx"] not in ("SHN_ABS", "SHN_UNDEF")
         }
-    lines = {at: line if found == file else 0 for at, (found, line) in sorted(build.source_lines(image).items())}
+    # A cell may hold a #line of its own.
+    lines = {
+        at: line if found == file and line <= count else 0
+        for at, (found, line) in sorted(build.source_lines(image).items())
+    }
     return Code(base, data, symbols, lines)

@@ -195,8 +195,7 @@ class Ran:
     def ran_on(self) -> bool:
         """Whether the first exception came from running on beyond the code's end."""
         fault, end = self.fault, self.code.base + self.code.size
-        origin = self.place.base if self.place.mode == "real" else 0
-        return fault is not None and fault.vector == _BP and fault.rip + origin == end + 1
+        return fault is not None and fault.vector == _BP and self.linear(fault) == end + 1
 
     @property
     def endless(self) -> bool:
@@ -228,11 +227,14 @@ class Ran:
         """Memory as it is now."""
         return self.machine.memory.read(address, size)
 
+    def linear(self, fault: Fault) -> int:
+        """The linear address of an exception, in its CPU's code segment as it is now: a CPU that shut down kept it."""
+        registers = self.machine.registers(self.cpu if fault.cpu is None else fault.cpu)
+        return (registers.linear_rip - registers.rip + fault.rip) & (1 << 64) - 1
+
     def line(self, address: int) -> int | None:
-        """The line of the cell for an instruction's address, in real mode also for its offset in CS."""
-        return self.code.line(address) or (
-            self.code.line(self.place.base + address) if self.place.mode == "real" else None
-        )
+        """The line of the cell for an instruction's linear address; None: it is of none."""
+        return self.code.line(address)
 
     def writer(self, address: int) -> int | None:
         """Which line of the cell has changed the byte at ``address``: it is run again to find out; None: no line."""

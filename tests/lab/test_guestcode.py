@@ -56,12 +56,21 @@ def test_a_cell_with_text_around_it() -> None:
     code = compiled("nop\nmovw $five, %ax", "asm", 0x5000, frame)
     assert code.data == bytes.fromhex("90b80500f4000000c3")
     assert [code.line(at) for at in (0x5000, 0x5001, 0x5004, 0x5008)] == [1, 2, None, None]
+    code = compiled("nop\nnop", "asm", 0x5000, Frame("ud2\nhlt", "ret"))
+    assert [code.line(at) for at in (0x5000, 0x5002, 0x5003, 0x5004, 0x5005)] == [None, None, 1, 2, None]
+    assert compiled('nop\n#line 99 "cell.S"\nnop', "asm", 0x5000).line(0x5001) is None
     with pytest.raises(GuestBuildError, match="line 2: invalid instruction mnemonic 'foo'\n    foo"):
         compiled("nop\nfoo", "asm", 0x5000, frame)
     with pytest.raises(GuestBuildError, match="an address does not fit into the instruction: it is 0x500000"):
         compiled("movw $begin, %ax", "asm", 0x500000, frame)
     with pytest.raises(GuestBuildError, match="more code than there is room for"):
         compiled(".fill 9", "asm", 0x5000, frame)
+
+
+def test_a_loop_without_a_body() -> None:
+    code = compiled("void f(volatile int *p)\n{\n    while (*p & 1) ; *p = 2;\n}\nint g(int x)\n{ return x; }", "c")
+    assert code.line(code.symbols["f"]) == 2
+    assert code.line(code.symbols["g"]) == 6
 
 
 def test_a_cell_without_code() -> None:

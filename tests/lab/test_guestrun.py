@@ -65,6 +65,16 @@ def test_a_fault_is_kept_with_its_place() -> None:
     assert ran.machine.cpus[0].state is CpuState.SHUTDOWN
 
 
+@pytest.mark.parametrize(("segment", "line"), [("%cs", 8), ("$0", None)])
+def test_an_offset_is_the_cells_in_its_segment_only(segment: str, line: int | None) -> None:
+    """A far return to an invalid opcode at the same offset, which is at address 0x40 too."""
+    text = f".code16\nbegin:\nmovw $0x0b0f, 0x40\npush {segment}\npush $here - begin\nlretw\n.org 0x40\nhere: ud2\n"
+    ran = run(compiled(text, "asm", BASE), Place("real"))
+    assert ran.fault is not None
+    assert ran.fault.rip == 0x40
+    assert ran.line(ran.linear(ran.fault)) == line
+
+
 @pytest.mark.parametrize("text", ["1: jmp 1b", "1: movb $0x90, 2f(%rip)\n2: nop\njmp 1b"])
 def test_endless(text: str) -> None:
     ran = run(compiled(text, "asm", BASE), Place(budget=5000))

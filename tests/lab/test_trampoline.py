@@ -63,4 +63,4 @@ def test_a_part_that_never_ends() -> None:
     assert ran.endless
     assert not trampoline.arrived(ran)
     assert trampoline.at(ran, "part_end") is None
-    assert ran.line(ran.registers.rip) == 1
+    assert ran.line(ran.registers.linear_rip) == 1

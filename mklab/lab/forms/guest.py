@@ -1,5 +1,6 @@
 """Assembly and C: the cell is built, run on a machine, and told what became of it."""
 
+import re
 from collections.abc import Callable
 
 from mklab.errors import GuestBuildError
@@ -83,11 +84,15 @@ def built(
         if "ziglang" in str(error):
             raise
         first, _, rest = str(error).partition("\n")
+        if guestcode.TOO_WIDE in first and "#define LOW(" in frame.before:
+            return _without_low(first, text, frame)
         action = "assemble" if lang == "asm" else "compile"
         return not_yet(
             f"Your cell does not {action}: {first.partition(': ')[2] if first.startswith('line ') else first}.",
             f"{first.partition(':')[0]}: {rest.partition(chr(10))[0].strip()}" if first.startswith("line ") else "",
-            "Look at this line first: what comes after it may follow from it."
+            "The function gives the same, whatever it is called with. What should depend on this parameter?"
+            if "unused parameter" in first
+            else "Look at this line first: what comes after it may follow from it."
             if first.startswith("line ")
             else "Find it in your cell.",
         )
@@ -103,6 +108,22 @@ def built(
             next_step="Which line makes so many?",
         )
     return code
+
+
+def _without_low(first: str, text: str, frame: Frame) -> Verdict:
+    """An address where an offset was meant, in a part of the trampoline: its macro LOW makes one of the other."""
+    labels = set(re.findall(r"^([a-z]\w+):", frame.before + frame.after, re.MULTILINE))
+    lines = enumerate((re.sub(r"LOW\(.*?\)|#.*", "", line) for line in text.splitlines()), 1)
+    # A direct jump takes a label as it is.
+    bare = (n for n, line in lines if labels & set(re.findall(r"\w+", line)) and not re.match(r"\s*j\w+\s+\w", line))
+    line = next(bare, None)
+    return not_yet(
+        f"Your cell does not assemble: {first}. That is the linear address, with the page's own in it; an offset in"
+        " 16-bit code has 16 bits.",
+        _line(text, line) if line else "",
+        "The segment's base will be added. Which macro makes an offset in the page of a label? Each label that is an"
+        " operand wants it.",
+    )
 
 
 def told(ran: Ran, text: str) -> Verdict | None:
@@ -163,12 +184,13 @@ def _faulted(ran: Ran, text: str, fault: Fault) -> Verdict:
     words += "."
     if ran.shutdown is not None:
         words += " No handler took it, so the CPU shut down: a triple fault, which on a PC resets the platform."
+    at = ran.linear(fault)
     # INT3 and INTO are traps: RIP lies behind them.
-    line = ran.line(fault.rip - 1 if fault.vector in (3, 4) else fault.rip)
+    line = ran.line(at - 1 if fault.vector in (3, 4) else at)
     if line is None:
         return not_yet(
             words,
-            f"address {fault.rip:#x}, which is outside your code",
+            f"address {at:#x}, which is outside your code",
             "Some jump, call or return led the CPU there. Which one, and where did it get this address from?",
         )
     return not_yet(
@@ -200,5 +222,4 @@ def _standing(ran: Ran, text: str) -> str:
 
 
 def _line(text: str, number: int) -> str:
-    lines = text.splitlines()
-    return f"line {number} of your cell: {lines[number - 1].strip()}" if number <= len(lines) else f"line {number}"
+    return f"line {number} of your cell: {text.splitlines()[number - 1].strip()}"

@@ -1,5 +1,6 @@
 """A function in Python, called with cases that have names: the first that fails is told."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,14 @@ def _tried(answer: Answer, function: str, case: Case) -> Verdict | None:
     try:
         got = answer.call(function, *case.args)
     except AnswerError as error:
+        if error.kind == "strange" and case.raises and re.search(rf"\b({case.raises}|type)\b", str(error)):
+            return not_yet(
+                f"In the case of {case.name} your function returned {case.raises}, as if it were a result: the caller"
+                " goes on with it.",
+                where,
+                f"To refuse is to raise: raise {case.raises}(...) ends the function there, without a result.",
+                expected=wanted,
+            )
         if error.kind != "raised" or (error.type in ("SyntaxError", "NameError") and error.type != case.raises):
             raise
         if case.raises == error.type and case.says in str(error):
@@ -105,6 +114,11 @@ def _tried(answer: Answer, function: str, case: Case) -> Verdict | None:
     known = next((message for result, message in case.wrong if result == got), "")
     happened = known or f"In the case of {case.name} your function gave something else."
     happened = f"{happened} {first_difference(case.expected, got)}".strip()
+    if isinstance(got, str) and isinstance(case.expected, int):
+        happened = (
+            f"In the case of {case.name} your function gave a text, not a number. hex() and format strings make texts,"
+            " for people to read: return the number itself."
+        )
     if got is None and not known:
         happened = f"In the case of {case.name} your function returned None. Has it a return on every path?"
     return not_yet(happened, where, look, expected=_value(case.expected), got=_value(got))

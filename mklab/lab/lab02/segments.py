@@ -186,7 +186,12 @@ segments = forms.guest(
         Mistake(
             "the linear address",
             (("LOW(trampoline_status_bsp)", "trampoline_status_bsp"),),
-            "does not fit into the instruction",
+            "trampoline_status_bsp does not fit into the instruction: it is 0x961f8. That is the linear address",
+        ),
+        Mistake(
+            "the linear address of the stack's end",
+            (("$LOW(trampoline_stack_end)", "$trampoline_stack_end"),),
+            "it is 0x97204. That is the linear address, with the page's own in it",
         ),
         Mistake("an immediate into DS", (("movw %ax, %ds", "movw $0x9600, %ds"),), "invalid operand"),
     ),

@@ -16,6 +16,7 @@ LOW_PAGE = range(0x11F0, 0x1210)
 """Where v1's two pushes land, and some bytes round it."""
 _FILL = 0xDD
 _MIB, _SIZE = 1 << 20, 4096
+_TABLES = 6 * 4096
 
 two_pushes = forms.prediction(
     "02.1",
@@ -60,6 +61,8 @@ two_pushes = forms.prediction(
 
 def _fill(machine: Machine, code: Code) -> None:
     machine.poke(LOW_PAGE.start, bytes([_FILL]) * len(LOW_PAGE))
+    # Nobody has cleared the memory that Linux takes: the trampoline clears its page tables, through ES.
+    machine.poke(code.symbols["pgtable"], bytes([_FILL]) * _TABLES)
     trampoline.place().prepare(machine, code)
 
 
@@ -86,7 +89,7 @@ def _landed(ran: Ran) -> int | None:
 
 
 def _causes(ran: Ran, _seed: int) -> Verdict | None:
-    """A run that came to no kernel."""
+    """Segments that are not flat, whether it came to a kernel or not."""
     machine = trampoline.at(ran, "part_end")
     if machine is None:
         return None
@@ -95,14 +98,26 @@ def _causes(ran: Ran, _seed: int) -> Verdict | None:
         one = getattr(registers, name)
         if one.base or one.limit != 0xFFFFFFFF:
             return not_yet(
-                f"After your part {name.upper()} is not flat: selector {one.selector:#x}, base {one.base:#x}.",
+                f"After your part {name.upper()} is not flat: selector {one.selector:#x}, base {one.base:#x}."
+                + (_cleared(ran, one.base) if name == "es" else ""),
                 f"{name.upper()} at the end of your part",
                 "Leave the four lines that load 0x18 as they were given to you.",
             )
     return None
 
 
-def _judge(ran: Ran, _seed: int) -> Verdict:
+def _cleared(ran: Ran, base: int) -> str:
+    """What REP STOSL did, which stores through ES."""
+    tables = ran.code.symbols["pgtable"]
+    return (
+        f" REP STOSL stores through ES: the zeros for the six pages of page tables went to {base + tables:#x}, and at"
+        f" {tables:#x} lies what lay there before."
+    )
+
+
+def _judge(ran: Ran, seed: int) -> Verdict:
+    if (crooked := _causes(ran, seed)) is not None:
+        return crooked
     if not trampoline.arrived(ran):
         return trampoline.rested("Go on to what stands behind it.")
     top = ran.code.symbols["trampoline_stack_end"]
@@ -181,6 +196,8 @@ repair = forms.guest(
         Mistake("added twice", (("addl %esi, %esp", "leal (%esp, %esi, 2), %esp"),), "to no address below 1 MiB"),
         Mistake("to the stack's lower end", (("%esi, %esp", "%esi, %esp\nsubl $4096, %esp"),), "landed at 0x96200"),
         Mistake("a constant", (("addl %esi, %esp", "movl $0x97204, %esp"),), "At 0x96000 your lines work"),
+        Mistake("ES is left", (("movl %eax, %es\n", ""),), "the six pages of page tables went to 0x12e000"),
+        Mistake("SS is left", (("movl %eax, %ss\n", ""),), "After your part SS is not flat"),
         Mistake("another selector", (("$0x18", "$0x10"),), "general protection"),
     ),
     place=_place(),

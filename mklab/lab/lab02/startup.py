@@ -54,6 +54,8 @@ sipi_icr_low = forms.python(
         Mistake("no limit at 1 MiB", ((" or start_ip >= 0x100000", ""),), "an address at 1 MiB"),
         Mistake("the limit is one page too low", (("0x100000", "0xFF000"),), "the last page below 1 MiB"),
         Mistake("the address itself", (("start_ip >> 12", "start_ip"),), "The store has put the address itself"),
+        Mistake("refused by return", (("raise ValueError(", "return ValueError("),), "returned ValueError, as if"),
+        Mistake("a text", (("0x600 | start_ip >> 12", "hex(0x600 | start_ip >> 12)"),), "a text, not a number"),
     ),
     alternatives=(
         "def sipi_icr_low(start_ip):\n    page, rest = divmod(start_ip, 4096)\n    if rest or not 0 <= page < 256:\n"

@@ -5,6 +5,7 @@ from mklab.lab.exercise import Mistake, not_yet
 from mklab.lab.guestcode import Code
 from mklab.lab.guestrun import Ran
 from mklab.lab.lab04.bench import IDT, VARIABLES, place, program, set_gate, stack
+from mklab.lab.lab04.stores import misfit
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine
@@ -68,6 +69,8 @@ def _judge(ran: Ran, _seed: int) -> Verdict:
             f"event {stray.seq}",
             "EOI is at 0xFEE000B0.",
         )
+    if (wrong := misfit(ran, 0)) is not None:
+        return wrong
     for name, pattern in _PATTERNS.items():
         if (got := getattr(registers, name)) != pattern:
             return not_yet(
@@ -185,6 +188,8 @@ _handler = forms.guest(
             ((_EOI, "    movl $0, 0xfffffffffee000b0\n"),),
             "an absolute address has 32 bits and is widened",
         ),
+        Mistake("EOI of one byte", (("movl $0, (%rax)", "movb $0, (%rax)"),), "at 0xfee000b0 has 8 bits"),
+        Mistake("EOI of 64 bits", (("movl $0, (%rax)", "movq $0, (%rax)"),), "stored at 0xfee000b4, which is not EOI"),
         Mistake("across EOI", (("$0xfee000b0", "$0xfee000af"),), "which is not EOI alone"),
         Mistake("for ever", (("    iretq", "    jmp handler"),), "did not come to an end"),
         Mistake("another name", (("handler:", "my_handler:"),), "defines no handler"),

@@ -17,6 +17,9 @@ def deliverable(irr: list[int], isr: list[int], tpr: int, interrupts_on: bool) -
     return apic.pending if interrupts_on else None
 
 
+_ZERO = "The CPU is to be given nothing now, and None says so. Your 0 is a number: it would name vector 0."
+
+
 def _case(
     name: str,
     irr: list[int],
@@ -27,7 +30,8 @@ def _case(
     *wrong: tuple[int | None, str],
 ) -> Case:
     args = (irr, isr, tpr, interrupts_on)
-    return Case(name, args, deliverable(*args), look, wrong=wrong)
+    right = deliverable(*args)
+    return Case(name, args, right, look, wrong=wrong if right is not None else ((0, _ZERO), *wrong))
 
 
 def _cases(_seed: int) -> list[Case]:
@@ -150,6 +154,7 @@ _priority = forms.python(
             "the lowest in service", ((_CODE_PPR, "max(tpr, min(isr or [0])) >> 4"),), "the highest of them counts"
         ),
         Mistake("an empty IRR", (("not interrupts_on or not irr", "not interrupts_on"),), "nothing waits"),
+        Mistake("0 for nothing", (("else None", "else 0"),), "Your 0 is a number: it would name vector 0"),
         Mistake("the class", (("return first if", "return first >> 4 if"),), "In the case of one vector waits"),
     ),
     alternatives=(

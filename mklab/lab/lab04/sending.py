@@ -10,6 +10,7 @@ from mklab.lab.forms.values import Value, Wrong
 from mklab.lab.guestcode import Code
 from mklab.lab.guestrun import Place, Ran
 from mklab.lab.lab04.bench import bench, place, program
+from mklab.lab.lab04.stores import misfit
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine
@@ -39,6 +40,8 @@ def _place(seed: int) -> Place:
 def _judge(ran: Ran, seed: int) -> Verdict:
     ids = _ids(seed)
     sent = [event for event in ran.events if isinstance(event, IpiSent)]
+    if (wrong := misfit(ran, 0)) is not None:
+        return wrong
     if not sent:
         return not_yet(
             "send_ipi returned twice, and no IPI was sent: nothing was stored in the low half of ICR.",
@@ -166,6 +169,21 @@ _sender = forms.guest(
         Mistake("a logical destination", (("= 0xEA", "= 0x8EA"),), "the IPI was lost"),
         Mistake("another vector", (("= 0xEA", "= 0xAE"),), "vector 0xae, delivery mode fixed"),
         Mistake("sent twice", ((_LOW, _LOW + "\n" + _LOW),), "have sent 4 IPIs"),
+        Mistake(
+            "a store of 64 bits",
+            ((_LOW, "    *(volatile unsigned long *)0xFEE00300UL = 0xEA;"),),
+            "at 0xfee00300 has 64 bits: it has reached 0xfee00304",
+        ),
+        Mistake(
+            "a store of 16 bits",
+            ((_LOW, "    *(volatile unsigned short *)0xFEE00300UL = 0xEA;"),),
+            "at 0xfee00300 has 16 bits",
+        ),
+        Mistake(
+            "beside a register",
+            ((_HIGH, "    *(volatile unsigned int *)0xFEE00314UL = apic_id << 24;\n"),),
+            "has touched 0xfee00314, where no register begins",
+        ),
         Mistake("in a loop", ((_LOW, "    for (;;)\n    " + _LOW),), "did not come to an end"),
         Mistake("an address of 32 bits with its sign", (("0xFEE00000UL", "(int)0xFEE00000"),), "0xfffffffffee00310"),
     ),

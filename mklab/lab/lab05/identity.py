@@ -16,8 +16,8 @@ from mklab.trace import IpiSent
 __all__ = ["EXERCISES"]
 
 _IDS = [0, 2, 4, 6]
-_SEEN, _SENT = 0x40000, 0x41000
-"""Where two_kernels.c notes what receivers read, and where senders put it."""
+_SEEN, _SENT, _DESTINATIONS = 0x40000, 0x41000, 0x41100
+"""Where two_kernels.c notes what receivers read, where senders put it, and what ipi_destination returned."""
 _KERNELS = 0x42000
 """What each CPU's kernel knows: its number there, and the APIC ids of the kernel's CPUs. Kernel 1 runs on id 4."""
 _MESSAGES = (
@@ -44,9 +44,14 @@ def _words(ran: Ran, address: int, count: int) -> tuple[int, ...]:
     return struct.unpack(f"<{count}I", ran.read(address, 4 * count))
 
 
+def _noted(ran: Ran, notes: int, kind: int) -> int:
+    """What the sender has noted of the message of that type."""
+    return _words(ran, notes + 4 * (kind % 100 + kind // 200 * 10), 1)[0]
+
+
 def _filled(ran: Ran, kind: int) -> int:
     """Where the message of that type was put, in bytes from the beginning of the area."""
-    return _words(ran, _SENT + 4 * (kind % 100 + kind // 200 * 10), 1)[0]
+    return _noted(ran, _SENT, kind)
 
 
 def _place(offset: int) -> str:
@@ -84,6 +89,17 @@ def _wrong(ran: Ran, kind: int, sender: int, receiver: int, words: str) -> Verdi
     sent = [e for e in ran.events if isinstance(e, IpiSent) and e.cpu == _IDS.index(sender)]
     if number >= len(sent):
         return not_yet(f"When {words}, no interrupt is sent.", words, "ipi_destination is called for each message.")
+    destination = _noted(ran, _DESTINATIONS, kind)
+    if destination > 0xFF:
+        return not_yet(
+            f"When {words}, ipi_destination returns {destination:#x}, which is no APIC id here. The sender shifts it"
+            f" into bits 24 to 31 of ICR's high half: only {destination & 0xFF:#x} is left, and the interrupt goes"
+            " there.",
+            words,
+            "Return the id as it is: whoever stores it in ICR shifts it.",
+            expected=f"{receiver:#x}",
+            got=f"{destination:#x}",
+        )
     filled, targets = _filled(ran, kind), [_IDS[one] for one in sent[number].targets]
     if targets != [receiver]:
         got = f"APIC id {targets[0]}" if targets else "no CPU: none has that id"
@@ -150,6 +166,21 @@ _repair = forms.guest(
             "the interrupt by logical number",
             (("return (unsigned int)arch_cpu_physical_id(cpu)", "return (unsigned int)cpu"),),
             "is the right one",
+        ),
+        Mistake(
+            "a shifted id",
+            (
+                (
+                    "return (unsigned int)arch_cpu_physical_id(cpu)",
+                    "return (unsigned int)arch_cpu_physical_id(cpu) << 24",
+                ),
+            ),
+            "ipi_destination returns 0x2000000, which is no APIC id here",
+        ),
+        Mistake(
+            "the parameter is not used",
+            ((_BY_ID, "mk_shared_data + physical_id()"),),
+            "The function gives the same, whatever it is called with",
         ),
         Mistake(
             "translated twice",

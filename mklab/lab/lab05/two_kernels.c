@@ -12,6 +12,7 @@ unsigned int ipi_destination(int cpu);
 #define AREA 0x100000ul
 #define SEEN ((volatile unsigned int *)0x40000ul)	/* by APIC id, 4 words: type, how often, where it looked */
 #define SENT ((volatile unsigned int *)0x41000ul)	/* by type, 201 at 11: where it was put */
+#define IDS ((volatile unsigned int *)0x41100ul)	/* by type likewise: the id that was to be interrupted */
 #define APIC ((volatile unsigned int *)0xfee00000ul)
 
 static unsigned int physical_id(void)
@@ -22,11 +23,13 @@ static unsigned int physical_id(void)
 static void send(int cpu, unsigned int type)
 {
 	struct mk_ipi_data *slot = slot_to_fill(cpu);
+	unsigned int id = ipi_destination(cpu), note = type % 100 + type / 200 * 10;
 
-	SENT[type % 100 + type / 200 * 10] = (unsigned int)((unsigned long)slot - AREA);
+	IDS[note] = id;
+	SENT[note] = (unsigned int)((unsigned long)slot - AREA);
 	slot->sender_cpu = (int)physical_id();
 	slot->type = type;
-	APIC[0x310 / 4] = ipi_destination(cpu) << 24;
+	APIC[0x310 / 4] = id << 24;
 	APIC[0x300 / 4] = MULTIKERNEL_VECTOR;
 }
 

@@ -45,6 +45,11 @@ def test_every_wrong_option_is_a_mistake_with_its_own_reason_only(exercise: Exer
         assert "One bit of IRR" not in verdict.message
 
 
+def test_a_small_letter_is_the_same_choice(exercise: Exercise) -> None:
+    assert exercise.examine('choice = "b"\nconfidence = "sure"').passed
+    assert "You chose A: Three times" in exercise.examine('choice = "a"\nconfidence = "sure"').happened
+
+
 @pytest.mark.parametrize(("confidence", "words"), [("guess", "You had guessed"), ("sure", "and rightly")])
 def test_how_sure_somebody_was_is_taken_up(exercise: Exercise, confidence: str, words: str) -> None:
     assert words in exercise.examine(f'choice = "B"\nconfidence = "{confidence}"').happened

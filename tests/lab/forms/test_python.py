@@ -60,6 +60,9 @@ def test_the_case_is_named_with_expected_and_got(exercise: Exercise) -> None:
         ("while True: pass", "did not come to an end"),
         ("return 0x696 == True", "gave something else"),
         ("return unknown", "NameError"),
+        ("return hex(0x600 | start_ip >> 12)", "gave a text, not a number"),
+        ("return 0x600 | start_ip >> 12 if not start_ip % 4096 else ValueError('page')", "returned ValueError, as if"),
+        ("return 0x600 | start_ip >> 12 if not start_ip % 4096 else ValueError", "returned ValueError, as if"),
     ],
 )
 def test_other_wrong_functions(exercise: Exercise, body: str, words: str) -> None:
