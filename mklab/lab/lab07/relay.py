@@ -25,6 +25,8 @@ _LONG = bytes(range(256))
 _LIE = 0x1000
 _ANOTHER, _WORD = 9, b"not yours" * 20
 """A slot that nobody uses here, and what lies in it."""
+_BESIDE = b"\xd7"
+"""What lies behind the slot of the student's CPU: a copy of one byte too many takes it along."""
 
 
 def _first(seed: int) -> bytes:
@@ -66,6 +68,7 @@ def judge(ran: Ran, seed: int) -> Verdict:
     machine, host = ran.machine, Host(ran.machine)
     for text, size, name in ((_LONG, None, "a message of 256 bytes"), (b"a lie", _LIE, "a message that lies")):
         machine.poke(slot(_ANOTHER).start, _WORD)
+        machine.poke(slot(OWN + 1).start, _BESIDE)
         begin = machine.trace.count
         _send(host, text, size)
         try:
@@ -78,6 +81,7 @@ def judge(ran: Ran, seed: int) -> Verdict:
                 next_step="Count who answers whom: a pong must never become a ping again.",
             )
         verdict = _round(ran, text, begin, name) if size is None else _lied(ran, begin)
+        verdict = verdict or _one_more(ran, name)
         if verdict is not None:
             return verdict
     count = len([one for one in ran.events if isinstance(one, MessageTaken) and one.cpu == OWN])
@@ -205,6 +209,22 @@ def _lied(ran: Ran, begin: int) -> Verdict | None:
     return None
 
 
+def _one_more(ran: Ran, name: str) -> Verdict | None:
+    """Whether the copy of a full slot went one byte beyond it."""
+    beyond, memory = slot(PEER).start, ran.machine.memory
+    if memory.read(beyond, 1) != _BESIDE:
+        return None
+    got = int.from_bytes(memory.read(beyond, 4), "little")
+    return not_yet(
+        f"Of {name}, your handler copied one byte more than a slot holds: the byte at {beyond:#x} is the first of the"
+        f" next slot, and its sender_cpu is {got:#x} now.",
+        f"slot {PEER} at {beyond:#x}, behind slot 0",
+        f"{MK_MAX_DATA_SIZE} bytes are the bytes 0 to {MK_MAX_DATA_SIZE - 1}. At which i does your loop end?",
+        expected=f"sender_cpu = {OWN:#x}",
+        got=f"sender_cpu = {got:#x}",
+    )
+
+
 def causes(ran: Ran, _seed: int) -> Verdict | None:
     """Messages that go round and round are the commonest way not to come to an end."""
     taken = [one for one in ran.events if isinstance(one, MessageTaken)]
@@ -247,6 +267,7 @@ EXERCISE = forms.guest(
         Mistake("always a ping", (("type = mine->type", "type = MK_PING"),), "A message goes round and round"),
         Mistake("always a pong", (("type = mine->type", "type = MK_PONG"),), "found type 2 in its slot"),
         Mistake("eight bytes are enough", (("i < size; i++", "i < 8; i++"),), "and not the same"),
+        Mistake("one byte more", (("i < size", "i <= size"),), "copied one byte more than a slot holds"),
         Mistake("no data_size", (("    theirs->data_size = size;\n", ""),), "found 0 bytes"),
         Mistake("the size is believed", ((_CLAMP, ""),), "your handler believed it"),
         Mistake(
