@@ -60,6 +60,11 @@ class Order:
         number = self.letters.find(letter) + 1
         return f"step {number} of your order, {letter}: {self.lines.by_letter[letter]}" if number else ""
 
+    def behind(self, letter: str) -> str:
+        """A sentence on what stands behind a line that leaves for good; empty where nothing does."""
+        rest = " and ".join(self.letters.partition(letter)[2])
+        return f" {rest} stood behind {letter}, which left: no CPU came there." if rest else ""
+
     def at(self, number: int) -> str:
         """The same by the number of the step, from 1."""
         return self.place(self.letters[number - 1])

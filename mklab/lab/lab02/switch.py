@@ -168,7 +168,8 @@ def _judge_order(order: Order, seed: int) -> Verdict:
     if trouble is None and trampoline.arrived(ran):
         return Verdict(
             Outcome.PASSED,
-            f"Carried out in this order, the lines lead CPU 1 into protected mode, and {trampoline.KERNEL} is up.",
+            f"Carried out in this order, the lines lead CPU 1 into protected mode, and {trampoline.KERNEL} is up."
+            + order.behind("D"),
             next_step="Several orders work. Which of the lines could change places, and which never?",
         )
     return _known(order, ran) or _causes(ran, seed) or trouble or _judge(ran, seed)
@@ -226,6 +227,7 @@ to_protected_mode = forms.guest(
         Mistake(
             "the table's offset", (("leal LOW(tgdt)(%esi), %eax", "movl $LOW(tgdt), %eax"),), "GDTR has the base 0x198"
         ),
+        Mistake("a linear address", (("LOW(tgdt) + 2", "tgdt + 2"),), "That is the linear address"),
         Mistake("no base", (("movl %eax, LOW(tgdt) + 2\n", ""),), "GDTR has the base 0x0"),
         Mistake("the base over the limit", (("LOW(tgdt) + 2", "LOW(tgdt)"),), "GDTR has the base"),
         Mistake(

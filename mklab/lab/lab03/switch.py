@@ -1,5 +1,7 @@
 """From protected mode to 64-bit mode: PAE, tables, EFER, paging, the far return."""
 
+from dataclasses import replace
+
 from mklab.lab import forms, guestrun, trampoline
 from mklab.lab.exercise import Mistake, not_yet
 from mklab.lab.forms.guest import Ran, built, told
@@ -164,9 +166,10 @@ def _judge_order(order: Order, seed: int) -> Verdict:
         return code
     ran = guestrun.run(code, place)
     trouble = told(ran, text)
-    if trouble is None:
-        return _judge(ran, seed)
-    return _cause(ran) or trouble
+    if trouble is not None:
+        return _cause(ran) or trouble
+    verdict = _judge(ran, seed)
+    return replace(verdict, happened=verdict.happened + order.behind("E")) if verdict.passed else verdict
 
 
 in_order = forms.parsons(

@@ -86,3 +86,9 @@ def test_lines_are_shown_as_text_and_escaped_as_html() -> None:
 
 def test_the_program_as_text() -> None:
     assert Order("CA", Lines(LINES)).text == "x = 4\nx = x + 1\n"
+
+
+def test_what_stands_behind_the_line_that_leaves() -> None:
+    lines = Lines(dict.fromkeys("ABC", "nop"))
+    assert Order("CAB", lines).behind("A") == " B stood behind A, which left: no CPU came there."
+    assert Order("CAB", lines).behind("B") == ""
