@@ -189,7 +189,7 @@ course.given("08.3")
 
 # %% id="losing" exercise="08.3"
 ### BEGIN SOLUTION
-lost = 63
+lost = 14
 step = 6
 cpu = 0
 ### END SOLUTION

@@ -23,7 +23,8 @@ _SHOWN = 24
 def _slot(seed: int) -> tuple[tuple[int, int], tuple[bytes, bytes], bytes]:
     """Types and texts of the messages of CPUs 0 and 2, and what the slot holds when both have sent."""
     types = 10 + 7 * seed % 50, 60 + 11 * seed % 39
-    texts = _PAIRS[seed % len(_PAIRS)]
+    longer, shorter = _PAIRS[seed % len(_PAIRS)]
+    texts = (shorter, longer) if seed % 2 else (longer, shorter)
     machine = _sending(types, texts)
     follow(machine, _order(seed, texts)).replay(machine)
     return types, texts, machine.memory.read(SLOT, _SHOWN)
@@ -38,17 +39,19 @@ def _sending(types: tuple[int, int], texts: tuple[bytes, bytes]) -> Machine:
 
 
 def _order(seed: int, texts: tuple[bytes, bytes]) -> list[int]:
-    """Who takes each step, so that the fields are not all of one sender, and the size is that of the longer message.
+    """Who takes each step, so that sender_cpu and data_size are of the longer message, and type is of the other.
 
-    The steps of a sender: it is asked, stores data_size, sender_cpu, type, each byte, and sends the IPI.
+    So each way to misread the slot leads to values of its own. The steps of a sender: it is asked, stores data_size,
+    sender_cpu, type, each byte, and sends the IPI.
     """
     chance = random.Random(seed)  # noqa: S311  # an exercise's numbers
+    longer = 0 if len(texts[0]) > len(texts[1]) else 2
     order = [cpu for cpu, text in zip((0, 2), texts, strict=True) for _ in range(5 + len(text))]
     while True:
         chance.shuffle(order)
         places = {cpu: [at for at, one in enumerate(order) if one == cpu] for cpu in (0, 2)}
         last = [0 if places[0][step] > places[2][step] else 2 for step in (1, 2, 3)]
-        if last[0] == 0 and len(set(last)) > 1:
+        if last == [longer, longer, 2 - longer]:
             return order
 
 
@@ -122,12 +125,17 @@ torn = forms.values(
         Wrong(
             "the two CPUs are confused",
             lambda right: {"type_from": 2 - right["type_from"], "size_from": 2 - right["size_from"]},
-            "type_from is not the CPU whose type lies there.",
+            "Both are the other way round: compare the bytes that lie there with what each CPU has sent.",
         ),
         Wrong(
             "the size is the other one's",
             lambda right: {"size_from": 2 - right["size_from"]},
-            "size_from is not the CPU whose data_size lies there.",
+            "That CPU's message has another length. Read the 8 bytes at offset 8, and count the letters of both words.",
+        ),
+        Wrong(
+            "the size itself",
+            lambda right: {"size_from": len(right["text"])},
+            "That is the size. The question is which CPU has sent so many bytes.",
         ),
         Wrong(
             "only what the short one stored",
@@ -137,7 +145,7 @@ torn = forms.values(
         Wrong(
             "the sender is the other one",
             lambda right: {"sender_cpu": 2 - right["sender_cpu"]},
-            "sender_cpu is not the number in the field sender_cpu.",
+            "That is the CPU whose type lies there. The field sender_cpu was stored by itself: read its own 4 bytes.",
         ),
     ),
     passed="A receiver would take this for one message: a number, a type, a size, some bytes, and nothing in it says"
