@@ -219,7 +219,8 @@ Messages(run.driver)
 # *15 minutes. In assembly.* **Given** a machine on which the host and kernel 1 run. Your code is loaded at 0x3000000
 # with `kexec_load`, and the host kicks CPU 2: the trampoline jumps to `start`, in 64-bit
 # mode, with 0 to 4 GiB mapped to itself. **Goal:** kernel 1, on CPU 1, finds `hello` of type MK_PING from CPU 2 in its
-# slot; then your kernel sleeps for ever. **Leave alone** the stack: RSP points into low memory, and you need none.
+# slot, whatever an older message has left there; then your kernel sleeps for ever, even if something wakes it.
+# **Leave alone** the stack: RSP points into low memory, and you need none.
 #
 # The names of the fields are `OFFSETOF_mk_ipi_data_sender_cpu`, `_type`, `_data_size` and `_buffer`. `hello` is
 # 0x6c6c6568 and the byte 0x6f.
