@@ -54,6 +54,23 @@ course = lab.open("07")
 # %% id="watch"
 Dashboard(Scenario(4, 2))
 
+# %% [markdown] id="predict-text"
+# ## Exercise 07.1: predict
+# *3 minutes.* Both kernels are up and have nothing in common but the [slots](glossary.md#slot). Decide before you
+# read on: a cell further down settles it.
+
+# %% id="isolation-question"
+course.question("07.1")
+
+# %% id="isolation" exercise="07.1"
+### BEGIN SOLUTION
+choice = "D"
+confidence = "fairly"
+### END SOLUTION
+
+# %% id="isolation-check" check="07.1"
+course.check("07.1")
+
 # %% [markdown] id="plan-observed"
 # ## A plan is not a fact
 # The host planned CPU 1 for kernel 1. Who *owns* a CPU is another question, and this lab answers it by looking: a CPU
@@ -69,27 +86,10 @@ for cpu in run.machine.cpus:
 for number, name in enumerate(run.kernels, 1):
     print(f"{name}: its first CPU is logical CPU 0 to itself, the host's CPU {run.cpu_of(number)}")
 
-# %% [markdown] id="predict-text"
-# ## Exercise 07.1: predict
-# *3 minutes.* Both kernels are up and have nothing in common but the [slots](glossary.md#slot). Decide before you run
-# the cell that settles it.
-
-# %% id="isolation-question"
-course.question("07.1")
-
-# %% id="isolation" exercise="07.1"
-### BEGIN SOLUTION
-choice = "D"
-confidence = "fairly"
-### END SOLUTION
-
-# %% id="isolation-check" check="07.1"
-course.check("07.1")
-
 # %% [markdown] id="settle-text"
 # ## Run
-# Kernel 2 keeps its number in a variable, `mk_boot_info.kernel_id`. Code of kernel 1, on CPU 1, now stores 99 there.
-# Then the host asks kernel 2 something.
+# Kernel 2 keeps its number in a variable, `mk_boot_info.kernel_id`. Code of kernel 1, on CPU 1, now tries to store 99
+# there. Then the host asks kernel 2 something.
 
 # %% id="settle"
 one, two = run.host.kernel("kernel 1"), run.host.kernel("kernel 2")
@@ -101,10 +101,13 @@ print(f"stored at {address:#x}; the last line on the console of kernel 2:")
 print(run.machine.console("kernel 2").splitlines()[-1])
 
 # %% [markdown] id="why"
+# <details><summary>Which of the four was it? Open this when you have answered and run the cell.</summary>
+#
 # **Nothing stopped it.** A page fault would have been an event, kexec_load was over long before, and no device was
 # involved. The kernel that was number 2 calls itself 99 now, and does not know why. The picture below marks the store,
 # because the lab compares each store with the plan; the hardware does not. On a real kernel with the patches, a load
 # over the host's own data was accepted in the same way, and replaced its host name.
+# </details>
 
 # %% id="stray"
 run.driver.run()  # the scenario is over; this shows where the machine stands now
@@ -112,7 +115,7 @@ MemoryMap(run.driver)
 
 # %% [markdown] id="plan-text"
 # ## 1. Place: a plan that has no conflict
-# Since nothing checks a plan, it must be right. Each kernel needs three things that no other has:
+# A plan must be right from the start. Each kernel needs three things that no other has:
 #
 # - a **CPU**: `cpu_down` and `reboot` take the host's logical number;
 # - a **window** of memory: `kexec_load` (kernel/kexec_core.c) checks one image against itself only, and copies at once;
