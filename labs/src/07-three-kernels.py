@@ -342,7 +342,7 @@ for _ in range(2):
 sudden = lab07.Sudden(course.progress.seed)
 sudden.driver.run()
 print(course.given("07.6"), "\n")
-print("\n".join(lab07.story(sudden).splitlines()[-21:-9]))
+print("\n".join(lab07.story(sudden).splitlines()[-21:-7]))
 
 # %% id="sudden" exercise="07.6"
 ### BEGIN SOLUTION
