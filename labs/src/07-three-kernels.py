@@ -392,7 +392,8 @@ course.hint("07.7")
 # *15 minutes. Review.* In the next run every system call returns 0, and three things go wrong: a CPU enters another
 # image than it was kicked for; a message is destroyed before anybody has read it; a kernel that runs well loses its
 # CPU. Kernel 1 is a minikernel; kernels 2 and 3 only sleep. **Goal:** for each, the number of the event *at which it
-# happens*, and the letter of the later change that is aimed at it.
+# happens*, and the letter of the later change that is aimed at it. **Mind:** *finds* is this lab's own look at the
+# slot, as the handler begins; what kernel 1 has read is what it prints, in a line that stands at its first letter.
 
 # %% id="changes"
 lab07.Changes()
