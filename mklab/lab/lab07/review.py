@@ -154,7 +154,8 @@ def _other_event(name: str, event: int, right: dict[str, list[int]], events: dic
 _SENT = {
     "lost_message": "An IPI carries no bytes and destroys none: it only says 'look'. Another event says what lies in"
     " the slot by then.",
-    "taken_cpu": "INIT is sent there, and what is sent may still be lost or ignored. Another event says what came of it.",
+    "taken_cpu": "INIT is sent there, and what is sent may still be lost or ignored. Another event shows what came of"
+    " it.",
 }
 """Of an IPI right before the event that is asked for: why it is another one."""
 
