@@ -151,7 +151,7 @@ def _about(run: _Run, step: int, right: int) -> Verdict:
     one = run.operations[step - 1]
     words, sender = in_words(one), run.lost[1]
     later = step > right
-    look = "Which store changed the first byte of the lost message?"
+    look = "Which store was the first to change a byte of the lost message?"
     if one.kind == "ipi":
         happened = "An IPI stores nothing into the slot." + (
             " By then the bytes were gone: an earlier store did it." if later else " The message is still whole there."

@@ -84,6 +84,11 @@ def _given(seed: int) -> str:
     return f"{sent}\nThe slot of CPU {RECEIVER}, when both have sent:\n{rows}"
 
 
+def _longer(text: bytes) -> bytes:
+    """The longer word of a mixed text: the shorter one reaches only its first bytes."""
+    return next((longer for longer, shorter in _PAIRS if longer[len(shorter) :] == text[len(shorter) :]), text)
+
+
 torn = forms.values(
     "08.4",
     "Whose bytes?",
@@ -91,11 +96,11 @@ torn = forms.values(
     _facts,
     (
         Value("sender_cpu", "the number in the field sender_cpu", "An int at offset 0, the lowest byte first."),
-        Value("type_from", "the CPU whose type lies there", "A u32 at offset 4. Which CPU has sent this type?"),
+        Value("type_from", "the CPU whose type lies there", "A u32 at offset 4. Which CPU has sent this type, 0 or 2?"),
         Value(
             "size_from",
             "the CPU whose data_size lies there",
-            "A size_t at offset 8. Which message is so many bytes long?",
+            "A size_t at offset 8. Which CPU's message is so many bytes long, 0's or 2's?",
         ),
         Value(
             "text",
@@ -141,6 +146,11 @@ torn = forms.values(
             "only what the short one stored",
             lambda right: {"text": right["text"][:3]},
             "The receiver does not know where one message ends and the other begins: it takes data_size bytes.",
+        ),
+        Wrong(
+            "all the longer one stored",
+            lambda right: {"text": _longer(right["text"])},
+            "That is what one CPU has sent. The other has stored over parts of it: read the bytes that lie there.",
         ),
         Wrong(
             "the sender is the other one",
