@@ -171,7 +171,7 @@ course.hint("08.2")
 # What is wrong at the end? Which bytes are wrong? Who stored them last? And what should that CPU have looked at before?
 #
 # An example: kernel 1 was handed type 8 twice, so type 7 is missing. CPU 2 stored over its bytes in steps 19 and 20,
-# between two reads of CPU 1: the console line (steps 8 and 9) told of type 7, the handler (from step 24) found type 8.
+# between two reads of CPU 1: the console line (steps 8 and 9) told of type 7, the handler (from step 21) found type 8.
 # In multikernel.c (RFC patch 4) `handler->saved_data` points into the slot, and the [irq_work](glossary.md#irq-work)
 # behind it looks there again, later.
 
