@@ -50,6 +50,10 @@ def test_how_sure_somebody_was_is_taken_up(exercise: Exercise, confidence: str, 
     assert words in exercise.examine(f'choice = "B"\nconfidence = "{confidence}"').happened
 
 
+def test_a_small_letter_names_the_same_option(exercise: Exercise) -> None:
+    assert exercise.examine('choice = "b "\nconfidence = "sure"').passed
+
+
 def test_sure_and_wrong(exercise: Exercise) -> None:
     assert "worth a second look" in exercise.examine('choice = "A"\nconfidence = "sure"').happened
 
