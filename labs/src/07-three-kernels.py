@@ -325,13 +325,14 @@ for _ in range(2):
 # There it is: the second kick writes while CPU 1 is still on its way. A stop says which CPU stands where, and the
 # machine is exactly there. `driver.run()` goes on to the next store; `driver.back()` takes the last event back.
 # `machine.registers(1).cr3` and `.idtr.base` tell what a CPU uses; `%mk regs 1`, `%mk dis ADDRESS` and `%mk mem
-# ADDRESS` show more (first `%mk use hasty`).
+# ADDRESS` show more (first `%mk use hasty`, or the run that you look at).
 
 # %% [markdown] id="sudden-exercise"
 # ## Exercise 07.6: the kernel that died of another's birth
 # *15 minutes. Diagnose.* Kernel 2 is a small one: five instructions in a loop, on the page tables that it was entered
 # with. It runs well, until the host starts kernel 3. Then the platform is reset, with every kernel. **Goal:** who died,
-# on which table, who changed it, when, and why. The time is `machine.time` at the stop right after the store.
+# on which table, who changed it, when, and why: `died` and `writer` are numbers of CPUs, `time` is `machine.time` at
+# the stop right after the store.
 #
 # - A. The small kernel has a bug and wrote over its own tables.
 # - B. The tables were wrong from the start.
@@ -340,7 +341,8 @@ for _ in range(2):
 
 # %% id="sudden-run"
 sudden = lab07.Sudden(course.progress.seed)
-sudden.driver.run()
+driver, machine = sudden.driver, sudden.machine  # of this run, from here on
+driver.run()
 print(course.given("07.6"), "\n")
 print("\n".join(lab07.story(sudden).splitlines()[-21:-7]))
 
@@ -368,7 +370,8 @@ course.hint("07.6")
 
 # %% id="later-run"
 later = lab07.Later(course.progress.seed)
-later.driver.run()
+driver, machine = later.driver, later.machine
+driver.run()
 print(course.given("07.7"), "\n")
 print("\n".join(lab07.story(later).splitlines()[-16:]))
 

@@ -360,7 +360,8 @@ course.check("08.8")
 course.hint("08.8")
 
 # %% [markdown] id="dead-settle-text"
-# The machine settles it. CPU 0 claims the slot and halts; CPU 1 runs the solution of 08.5.
+# The machine settles it. CPU 0 claims the slot and halts; CPU 1 runs the solution of 08.5. The property that is asked
+# of every order is called *no deadlock*.
 
 # %% id="dead-run"
 print(lab08.dead_sender_run())
