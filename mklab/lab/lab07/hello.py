@@ -268,6 +268,11 @@ EXERCISE = forms.guest(
     ),
     causes=causes,
     alternatives=(
+        Mistake(
+            "it waits for a free slot",
+            (("start:\n", "start:\n        cmpl    $0, SLOT + OFFSETOF_mk_ipi_data_type\n        jne     start\n"),),
+            "",
+        ),
         Mistake("it spins", (("1:      hlt\n        jmp     1b", "1:      pause\n        jmp     1b"),), ""),
         Mistake(
             "RBX holds the APIC", (("%eax", "%ebx"), ("0x310(%rax)", "0x310(%rbx)"), ("0x300(%rax)", "0x300(%rbx)")), ""
