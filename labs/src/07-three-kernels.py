@@ -54,6 +54,23 @@ course = lab.open("07")
 # %% id="watch"
 Dashboard(Scenario(4, 2))
 
+# %% [markdown] id="predict-text"
+# ## Exercise 07.1: predict
+# *3 minutes.* Both kernels are up and have nothing in common but the [slots](glossary.md#slot). Decide before you
+# read on: a cell further down settles it.
+
+# %% id="isolation-question"
+course.question("07.1")
+
+# %% id="isolation" exercise="07.1"
+### BEGIN SOLUTION
+choice = "D"
+confidence = "fairly"
+### END SOLUTION
+
+# %% id="isolation-check" check="07.1"
+course.check("07.1")
+
 # %% [markdown] id="plan-observed"
 # ## A plan is not a fact
 # The host planned CPU 1 for kernel 1. Who *owns* a CPU is another question, and this lab answers it by looking: a CPU
@@ -69,27 +86,10 @@ for cpu in run.machine.cpus:
 for number, name in enumerate(run.kernels, 1):
     print(f"{name}: its first CPU is logical CPU 0 to itself, the host's CPU {run.cpu_of(number)}")
 
-# %% [markdown] id="predict-text"
-# ## Exercise 07.1: predict
-# *3 minutes.* Both kernels are up and have nothing in common but the [slots](glossary.md#slot). Decide before you run
-# the cell that settles it.
-
-# %% id="isolation-question"
-course.question("07.1")
-
-# %% id="isolation" exercise="07.1"
-### BEGIN SOLUTION
-choice = "D"
-confidence = "fairly"
-### END SOLUTION
-
-# %% id="isolation-check" check="07.1"
-course.check("07.1")
-
 # %% [markdown] id="settle-text"
 # ## Run
-# Kernel 2 keeps its number in a variable, `mk_boot_info.kernel_id`. Code of kernel 1, on CPU 1, now stores 99 there.
-# Then the host asks kernel 2 something.
+# Kernel 2 keeps its number in a variable, `mk_boot_info.kernel_id`. Code of kernel 1, on CPU 1, now tries to store 99
+# there. Then the host asks kernel 2 something.
 
 # %% id="settle"
 one, two = run.host.kernel("kernel 1"), run.host.kernel("kernel 2")
@@ -101,10 +101,13 @@ print(f"stored at {address:#x}; the last line on the console of kernel 2:")
 print(run.machine.console("kernel 2").splitlines()[-1])
 
 # %% [markdown] id="why"
+# <details><summary>Which of the four was it? Open this when you have answered and run the cell.</summary>
+#
 # **Nothing stopped it.** A page fault would have been an event, kexec_load was over long before, and no device was
 # involved. The kernel that was number 2 calls itself 99 now, and does not know why. The picture below marks the store,
 # because the lab compares each store with the plan; the hardware does not. On a real kernel with the patches, a load
 # over the host's own data was accepted in the same way, and replaced its host name.
+# </details>
 
 # %% id="stray"
 run.driver.run()  # the scenario is over; this shows where the machine stands now
@@ -112,7 +115,7 @@ MemoryMap(run.driver)
 
 # %% [markdown] id="plan-text"
 # ## 1. Place: a plan that has no conflict
-# Since nothing checks a plan, it must be right. Each kernel needs three things that no other has:
+# A plan must be right from the start. Each kernel needs three things that no other has:
 #
 # - a **CPU**: `cpu_down` and `reboot` take the host's logical number;
 # - a **window** of memory: `kexec_load` (kernel/kexec_core.c) checks one image against itself only, and copies at once;
@@ -219,7 +222,8 @@ Messages(run.driver)
 # *15 minutes. In assembly.* **Given** a machine on which the host and kernel 1 run. Your code is loaded at 0x3000000
 # with `kexec_load`, and the host kicks CPU 2: the trampoline jumps to `start`, in 64-bit
 # mode, with 0 to 4 GiB mapped to itself. **Goal:** kernel 1, on CPU 1, finds `hello` of type MK_PING from CPU 2 in its
-# slot; then your kernel sleeps for ever. **Leave alone** the stack: RSP points into low memory, and you need none.
+# slot, whatever an older message has left there; then your kernel sleeps for ever, even if something wakes it.
+# **Leave alone** the stack: RSP points into low memory, and you need none.
 #
 # The names of the fields are `OFFSETOF_mk_ipi_data_sender_cpu`, `_type`, `_data_size` and `_buffer`. `hello` is
 # 0x6c6c6568 and the byte 0x6f.
@@ -321,13 +325,14 @@ for _ in range(2):
 # There it is: the second kick writes while CPU 1 is still on its way. A stop says which CPU stands where, and the
 # machine is exactly there. `driver.run()` goes on to the next store; `driver.back()` takes the last event back.
 # `machine.registers(1).cr3` and `.idtr.base` tell what a CPU uses; `%mk regs 1`, `%mk dis ADDRESS` and `%mk mem
-# ADDRESS` show more (first `%mk use hasty`).
+# ADDRESS` show more (first `%mk use hasty`, or the run that you look at).
 
 # %% [markdown] id="sudden-exercise"
 # ## Exercise 07.6: the kernel that died of another's birth
 # *15 minutes. Diagnose.* Kernel 2 is a small one: five instructions in a loop, on the page tables that it was entered
 # with. It runs well, until the host starts kernel 3. Then the platform is reset, with every kernel. **Goal:** who died,
-# on which table, who changed it, when, and why. The time is `machine.time` at the stop right after the store.
+# on which table, who changed it, when, and why: `died` and `writer` are numbers of CPUs, `time` is `machine.time` at
+# the stop right after the store.
 #
 # - A. The small kernel has a bug and wrote over its own tables.
 # - B. The tables were wrong from the start.
@@ -336,9 +341,10 @@ for _ in range(2):
 
 # %% id="sudden-run"
 sudden = lab07.Sudden(course.progress.seed)
-sudden.driver.run()
+driver, machine = sudden.driver, sudden.machine  # of this run, from here on
+driver.run()
 print(course.given("07.6"), "\n")
-print("\n".join(lab07.story(sudden).splitlines()[-21:-9]))
+print("\n".join(lab07.story(sudden).splitlines()[-21:-7]))
 
 # %% id="sudden" exercise="07.6"
 ### BEGIN SOLUTION
@@ -364,7 +370,8 @@ course.hint("07.6")
 
 # %% id="later-run"
 later = lab07.Later(course.progress.seed)
-later.driver.run()
+driver, machine = later.driver, later.machine
+driver.run()
 print(course.given("07.7"), "\n")
 print("\n".join(lab07.story(later).splitlines()[-16:]))
 
@@ -388,7 +395,8 @@ course.hint("07.7")
 # *15 minutes. Review.* In the next run every system call returns 0, and three things go wrong: a CPU enters another
 # image than it was kicked for; a message is destroyed before anybody has read it; a kernel that runs well loses its
 # CPU. Kernel 1 is a minikernel; kernels 2 and 3 only sleep. **Goal:** for each, the number of the event *at which it
-# happens*, and the letter of the later change that is aimed at it.
+# happens*, and the letter of the later change that is aimed at it. **Mind:** *finds* is this lab's own look at the
+# slot, as the handler begins; what kernel 1 has read is what it prints, in a line that stands at its first letter.
 
 # %% id="changes"
 lab07.Changes()

@@ -53,7 +53,10 @@ def _judge(asked: Prediction, answer: Answer) -> Verdict:
     except MissingError as error:
         known = list(options) if error.name == "choice" else list(CONFIDENCE)
         return not_yet(f"{error}.", next_step=f"Give it one of these: {', '.join(map(repr, known))}.")
-    choice = choice.upper() if isinstance(choice, str) else choice
+    if isinstance(choice, str):
+        choice = choice.strip().upper()
+    if isinstance(confidence, str):
+        confidence = confidence.strip().lower()
     if choice not in list(options):
         return not_yet(f"There is no option {choice!r}.", next_step=f"Choose one of {', '.join(options)}.")
     if confidence not in CONFIDENCE:

@@ -1,5 +1,6 @@
 """Runs in which things go wrong, and every call returns 0: two quick kicks, and the run of exercise 07.8."""
 
+from mklab.lab.lab07.numbers import chosen
 from mklab.lab.lab07.runs import SeededRun, code
 from mklab.lab.scenario import Act
 from mklab.machine.schedule import RoundRobin, Schedule
@@ -10,6 +11,10 @@ _QUANTUM = 100
 """Short turns: the host is done with a kick before the CPU has left the trampoline, as on the real kernel."""
 _SLEEP = "b8000007000f22d8faf4ebfd"
 """A small kernel: mov $0x70000, %eax; mov %rax, %cr3; cli; 1: hlt; jmp 1b. On those tables no kick disturbs it."""
+
+
+_LAST = (b"hello?", b"one more", b"all right?", b"are you well?", b"still there?")
+"""What the host writes to kernel 1 in the end: of different lengths, so that later events have other numbers."""
 
 
 class _Quick(SeededRun):
@@ -41,14 +46,20 @@ class Hasty(_Quick):
 
 
 class Hazards(_Quick):
-    """Kernel 1 is a minikernel; kernels 2 and 3 only sleep. The seed decides who is to have which CPU."""
+    """Kernel 1 is a minikernel; kernels 2 and 3 only sleep. The seed chooses the CPUs, and the last words."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(3, seed)
 
     def _planned(self) -> list[Act]:
         acts = [*self._spawning(1), *self._twice(), *self._kicked(2, 3)]
-        return [*acts, *self._message(1, b"still there?"), self._rest(), self._online(1), self._rest()]
+        return [
+            *acts,
+            *self._message(1, chosen("last words", self.seed, _LAST)),
+            self._rest(),
+            self._online(1),
+            self._rest(),
+        ]
 
     def _twice(self) -> list[Act]:
         """The host writes to kernel 1 twice in a row."""

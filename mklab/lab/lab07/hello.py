@@ -10,6 +10,7 @@ from mklab.lab.defects.stage import spawn
 from mklab.lab.exercise import Mistake, not_yet
 from mklab.lab.guestcode import Code
 from mklab.lab.guestrun import Place, Ran
+from mklab.lab.lab07.again import in_used_slot, left_over, woken
 from mklab.lab.lab07.runs import window
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.machine import Machine
@@ -106,7 +107,23 @@ def judge(ran: Ran, _seed: int) -> Verdict:
             f"event {first.seq}, type at {slot(PEER).start + 4:#x}",
             f"It answers type {MK_PING} (MK_PING).",
         )
-    return _strayed(ran) or _passed(ran, first)
+    return _strayed(ran) or _said_once(sent, found) or _tried_again(ran, first) or _passed(ran, first)
+
+
+def _said_once(sent: list[IpiSent], found: list[MessageTaken]) -> Verdict | None:
+    if len(sent) == 1:
+        return None
+    return not_yet(
+        f"Your kernel sent {len(sent):,} IPIs, and {len(found):,} times a handler of 0xEA looked for its one message.",
+        f"event {sent[1].seq}, at instruction {sent[1].time:,}",
+        "Say it once, then sleep. Where does your last jump lead?",
+    )
+
+
+def _tried_again(ran: Ran, first: MessageTaken) -> Verdict | None:
+    """The same where the slot was used before; then NMIs come."""
+    again = in_used_slot(ran, slot(PEER))
+    return left_over(again, first, slot(PEER)) or woken(again, OWN)
 
 
 def _strayed(ran: Ran) -> Verdict | None:
@@ -129,7 +146,8 @@ def _passed(ran: Ran, first: MessageTaken) -> Verdict:
     return Verdict(
         Outcome.PASSED,
         f"The trampoline jumped into your kernel at instruction {entered.time:,}, and kernel 1 found {TEXT.decode()!r}"
-        f" {first.time - entered.time:,} instructions later.{why}",
+        f" {first.time - entered.time:,} instructions later.{why} A slot that was used before made no difference, nor"
+        " did an NMI.",
         next_step="A kernel that wants to hear must enable its APIC and have an IDT. The next exercise brings both.",
     )
 
@@ -229,6 +247,11 @@ EXERCISE = forms.guest(
         ),
         Mistake("the APIC by its absolute address", (("0x300(%rax)", "0xfee00300"),), "and 0xfee00000 is negative"),
         Mistake("no loop at the end", (("1:      hlt\n        jmp     1b", ""),), "ran on beyond its last instruction"),
+        Mistake("HLT without a loop", (("1:      hlt\n        jmp     1b", "        hlt"),), "There CPU 2 ran on"),
+        Mistake("it wakes and speaks again", (("jmp     1b", "jmp     start"),), "said hello once more"),
+        Mistake("it never sleeps", (("1:      hlt\n        jmp     1b", "        jmp     start"),), "Your kernel sent"),
+        Mistake("a size of 32 bits", (("movq    $5", "movl    $5"),), "found data_size 0xffffffff00000005"),
+        Mistake("a type of 8 bits", (("movl    $MK_PING", "movb    $MK_PING"),), "found type 0xffffff01"),
         Mistake("return", (("1:      hlt\n        jmp     1b", "        ret"),), "and then CPU 2 left your code"),
         Mistake("not a mnemonic", (("hlt", "halt"),), "does not assemble"),
     ),
@@ -245,6 +268,11 @@ EXERCISE = forms.guest(
     ),
     causes=causes,
     alternatives=(
+        Mistake(
+            "it waits for a free slot",
+            (("start:\n", "start:\n        cmpl    $0, SLOT + OFFSETOF_mk_ipi_data_type\n        jne     start\n"),),
+            "",
+        ),
         Mistake("it spins", (("1:      hlt\n        jmp     1b", "1:      pause\n        jmp     1b"),), ""),
         Mistake(
             "RBX holds the APIC", (("%eax", "%ebx"), ("0x310(%rax)", "0x310(%rbx)"), ("0x300(%rax)", "0x300(%rbx)")), ""

@@ -16,7 +16,10 @@ __all__ = ["EXERCISE"]
 
 _PAGE = 4096
 _TRAMPOLINE = range(TRAMPOLINE_BASE, TRAMPOLINE_BASE + 9 * _PAGE)
+_ADDRESSES = range(1 << 52)
+"""SDM "Physical Address Space": no CPU has more bits."""
 _NAMES = ("cpu", "base", "slot")
+_OWN_SLOT = "A receiver finds its slot by its APIC id (arch_cpu_physical_id, patch 5). The text above gives the ids."
 
 
 def judge(answer: Answer, seed: int) -> Verdict:
@@ -33,7 +36,7 @@ def judge(answer: Answer, seed: int) -> Verdict:
             )
         values[name] = value
     where, plan = site(seed), Plan(**values)
-    if verdict := _trampoline(plan):
+    if verdict := _no_window(plan):
         return verdict
     carried = carry_out(where, plan)
     for question in (_cpus, _windows, _trouble, _slots):
@@ -92,10 +95,17 @@ def _cpus(where: Site, plan: Plan, carried: Carried) -> Verdict | None:
     return None
 
 
-def _trampoline(plan: Plan) -> Verdict | None:
-    """Not carried out: what a CPU does that starts in the middle of an image says nothing."""
+def _no_window(plan: Plan) -> Verdict | None:
+    """Not carried out: there is no such address, or a CPU would start in the middle of an image, which says nothing."""
     for kernel in KERNELS:
         own = plan.window(kernel)
+        if plan.base[kernel] not in _ADDRESSES:
+            return not_yet(
+                f"The window of {kernel} is to begin at {own.start:#x}, which no CPU can put on its bus: a physical"
+                " address has at most 52 bits, and is not negative.",
+                f"base, {kernel}",
+                f"Memory that is free lies from {HOST_END:#x} to {RAM_END:#x}.",
+            )
         if _meet(own, _TRAMPOLINE):
             return not_yet(
                 f"The window of {kernel}, {own.start:#x} to {own.stop:#x}, contains the trampoline at"
@@ -174,16 +184,16 @@ def _slots(where: Site, plan: Plan, carried: Carried) -> Verdict | None:
         if number == own and kernel in carried.answered:
             continue
         found = carried.found[kernel]
+        if not 0 <= number < NR_CPUS:
+            return not_yet(
+                f"There is no slot {number}: mk_shared_data has {NR_CPUS}, numbered from 0. Nobody wrote to {kernel}.",
+                f"slot, {kernel}",
+                _OWN_SLOT,
+            )
         saw = f"It looked into slot {own}, its physical id, and found type {found.type}" if found else "It saw nothing"
         placed = f"The message for {kernel} was put into slot {number}, and CPU {cpu} was interrupted."
-        if not 0 <= number < NR_CPUS:
-            placed = f"There is no slot {number}: mk_shared_data has {NR_CPUS}."
         also = " The number is the host's for that CPU (defect 29)." if number == cpu else ""
-        return not_yet(
-            f"{placed} {saw}.{also}",
-            f"slot, {kernel}",
-            "A receiver finds its slot by its APIC id (arch_cpu_physical_id, patch 5). The text above gives the ids.",
-        )
+        return not_yet(f"{placed} {saw}.{also}", f"slot, {kernel}", _OWN_SLOT)
     return None
 
 
@@ -255,6 +265,7 @@ EXERCISE = Exercise(
         _wrong("slots of nobody", "was put into slot", "slot", lambda _, own: _both(own[0] + 20, own[1] + 20)),
         _wrong("slots swapped", "It looked into slot", "slot", lambda _, own: _both(own[1], own[0])),
         _wrong("a slot beyond the last", "There is no slot 64", "slot", lambda _, own: _both(own[0], 64)),
+        _wrong("a slot before the first", "There is no slot -1", "slot", lambda _, own: _both(-1, own[1])),
         _wrong(
             "over the trampoline", "contains the trampoline at 0x96000", "base", lambda _, own: _both(0x90000, own[1])
         ),
@@ -272,6 +283,12 @@ EXERCISE = Exercise(
         ),
         _wrong("one over the other", "overlap from", "base", lambda _, own: _both(own[0], own[0])),
         _wrong("beyond the RAM", "ends beyond the RAM", "base", lambda _, own: _both(own[0], 0x4F00000)),
+        _wrong(
+            "no address",
+            "which no CPU can put on its bus",
+            "base",
+            lambda _, own: _both(1 << 64, own[1]),
+        ),
         _wrong("not at a page", "does not begin at a page", "base", lambda _, own: _both(own[0], own[1] + 0x80)),
         _wrong("a list", "It needs a number for 'kernel 1'", "base", lambda _, own: [own[0], own[1]]),
     ),

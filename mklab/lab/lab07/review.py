@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mklab.guest.abi import MULTIKERNEL_VECTOR
 from mklab.lab.checking.answer import Answer
 from mklab.lab.exercise import Exercise, not_yet
 from mklab.lab.forms.assigned import MissingError, WrongValues, taken
@@ -17,7 +16,8 @@ __all__ = ["CHANGES", "EXERCISE", "Changes"]
 CHANGES = {
     "A": "Rings (later tree): a ring of 64 entries for messages; a sender claims an entry with lock cmpxchg, and gets"
     " -ENOSPC when all are full.",
-    "B": "The park page (later tree): INIT and SIPI are gone; each CPU of the pool waits for a word with its own"
+    "B": "The park page (later tree): no INIT and SIPI for a spawned kernel; each CPU of the pool waits for a word with"
+    " its own"
     " APIC id,"
     " copies the entry, and claims it; the waker waits until it has.",
     "C": "Instances (version 2): an instance has a set of CPUs, which is written down and can be read in"
@@ -63,17 +63,12 @@ def evidence(run: Hazards) -> dict[str, list[int]]:
     wrong = next(one.seq for one in events if isinstance(one, OwnerChange) and one.against_plan)
     second = next(one.seq for one in events if isinstance(one, Message) and one.type == 101)
     init = [one.seq for one in events if isinstance(one, Init) and one.cpu == boss][-1]
-    sent = [one.seq for one in events if isinstance(one, IpiSent) and _could_be(one, boss)]
     nobody = next(one.seq for one in events if isinstance(one, OwnerChange) and one.seq > init and one.owner is None)
     return {
         "wrong_image": [wrong],
-        "lost_message": [second, max(seq for seq in sent if seq < second)],
-        "taken_cpu": [init, max(seq for seq in sent if seq < init), nobody],
+        "lost_message": [second],
+        "taken_cpu": [init, nobody],
     }
-
-
-def _could_be(event: IpiSent, target: int) -> bool:
-    return event.targets == [target] and (event.delivery == "init" or event.vector == MULTIKERNEL_VECTOR)
 
 
 def _run(seed: int) -> Hazards:
@@ -107,7 +102,7 @@ def judge(answer: Answer, seed: int) -> Verdict:
 def _judged(name: str, claim: Any, right: dict[str, list[int]], events: dict[int, Event]) -> Verdict | None:
     match claim:
         case (int() | None as event, str() as letter) if not isinstance(event, bool):
-            pass
+            letter = letter.strip().upper()  # a small letter names the same change
         case _:
             return not_yet(
                 f"{name} is {claim!r}, which is no pair of an event's number and a letter.",
@@ -132,7 +127,7 @@ def _judged(name: str, claim: Any, right: dict[str, list[int]], events: dict[int
 
 _MISSES = {
     "A": "it changes how messages are kept, and no message is involved.",
-    "B": "it changes how a CPU is started, and the damage was not done by a start that mixed up two images.",
+    "B": "it changes how spawned kernels are started, and none was being started here.",
     "C": "it writes down whose a CPU is. Nobody disputed that here.",
     "D": "it shows more about images, and the table is only for reading.",
     "E": "it keeps images in memory of their own, and the memory was right.",
@@ -148,10 +143,21 @@ def _other_event(name: str, event: int, right: dict[str, list[int]], events: dic
     if event not in events:
         return not_yet(f"The run has no event {event}.", name, f"Its events are numbered 0 to {max(events)}.")
     words = say(events[event]) or type(events[event]).__name__
+    if isinstance(events[event], IpiSent) and event + 1 in right[name]:
+        return not_yet(f"Event {event} ({words}) is only near it. {_SENT[name]}", f"event {event}, {name}", _LOOK[name])
     when = "By then it had happened already." if event > right[name][0] else "At that moment it had not happened yet."
     return not_yet(
         f"Event {event} ({words}) is not where {_ASKED[name]}. {when}", f"event {event}, {name}", _LOOK[name]
     )
+
+
+_SENT = {
+    "lost_message": "An IPI carries no bytes and destroys none: it only says 'look'. Another event says what lies in"
+    " the slot by then.",
+    "taken_cpu": "INIT is sent there, and what is sent may still be lost or ignored. Another event shows what came of"
+    " it.",
+}
+"""Of an IPI right before the event that is asked for: why it is another one."""
 
 
 def solve(seed: int) -> str:
@@ -192,6 +198,27 @@ EXERCISE = Exercise(
             "the first message",
             "At that moment it had not happened yet.",
             lost_message=lambda one, _: (one[0] - 15, one[1]),
+        ),
+        _wrong(
+            "the IPI of the second message",
+            "An IPI carries no bytes and destroys none",
+            lost_message=lambda one, _: (one[0] - 1, one[1]),
+        ),
+        _wrong(
+            "where INIT is sent",
+            "what is sent may still be lost or ignored",
+            taken_cpu=lambda one, _: (one[0] - 1, one[1]),
+        ),
+        _wrong(
+            "one event too early",
+            "At that moment it had not happened yet",
+            wrong_image=lambda one, _: (one[0] - 1, one[1]),
+        ),
+        _wrong(
+            "one event too late", "By then it had happened already", lost_message=lambda one, _: (one[0] + 1, one[1])
+        ),
+        _wrong(
+            "a start against INIT", "it changes how spawned kernels are started", taken_cpu=lambda one, _: (one[0], "B")
         ),
         _wrong("two hazards swapped", "proves another hazard", taken_cpu=lambda _, right: right["wrong_image"]),
         _wrong(

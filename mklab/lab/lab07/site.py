@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mklab.errors import MklabError
-from mklab.guest.abi import MK_PING, MULTIKERNEL_VECTOR
+from mklab.guest.abi import MK_PING, MULTIKERNEL_VECTOR, NR_CPUS
 from mklab.kernel.host import Host, minikernel_image
 from mklab.kernel.layout import HOST_END, WINDOW
 from mklab.lab.exercise import LimitedRoundRobin, OutOfSlicesError
@@ -101,13 +101,17 @@ def carry_out(where: Site, plan: Plan) -> Carried:
             host.cpu_down(cpu)
             host.load(minikernel_image(plan.base[kernel], number, [own, *others]))
             host.multikernel_kexec(cpu)
+            if plan.base[kernel] >= RAM_END:
+                raise MklabError("load and kick returned 0, and there is no RAM where it could come up")
             host.wait_online(kernel, cpu)
             host.kexec_load(0, [])
         except (ValueError, MklabError, OutOfSlicesError) as error:
             carried.trouble = f"{kernel}: {error}"
             return carried
     for kernel in KERNELS:
-        _write(carried, host, plan, kernel)
+        carried.found[kernel] = None
+        if 0 <= plan.slot[kernel] < NR_CPUS:
+            _write(carried, host, plan, kernel)
     return carried
 
 

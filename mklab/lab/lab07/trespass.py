@@ -10,6 +10,7 @@ from mklab.lab.forms.values import Value, Wrong
 from mklab.lab.lab07.numbers import chosen
 from mklab.lab.lab07.runs import SeededRun, first_store, window
 from mklab.lab.scenario import Act
+from mklab.machine.fault import PROTECTION
 from mklab.machine.process import Call
 from mklab.trace import Fault, MessageTaken
 
@@ -17,6 +18,8 @@ __all__ = ["EXERCISE", "Later"]
 
 _GATE = 16
 """Bytes of a gate in an IDT of 64-bit mode (SDM, "IDT Descriptors")."""
+_ERROR = MULTIKERNEL_VECTOR << 3 | 2 | 1
+"""What #GP says of the gate: its index, in the IDT, asked for from outside (SDM "Error Code")."""
 _BEFORE, _BETWEEN = (1, 2, 3), (1, 2)
 _OTHER = {"kernel 1": "kernel 2", "kernel 2": "kernel 1"}
 
@@ -87,7 +90,12 @@ EXERCISE = values(
     "memory",
     facts,
     (
-        Value("failed", "the number of the CPU that raised the exception", "The last lines of the story name it."),
+        Value(
+            "failed",
+            "the number of the CPU that raised the exception",
+            "The last lines of the story name it.",
+            decimal=True,
+        ),
         Value(
             "gate",
             "the physical address of the 16 bytes in which the CPU found no gate",
@@ -98,16 +106,18 @@ EXERCISE = values(
             "cpu",
             "the number of the CPU that wrote over the gate",
             "Stop at each store into these 16 bytes. The last stop before the exception is the one that counts.",
+            decimal=True,
         ),
         Value(
             "time",
             "the virtual time (in instructions) right after that store",
-            "The machine's time at that stop.",
+            "machine.time at the last stop before the exception.",
+            decimal=True,
         ),
         Value(
             "planned",
             "the name of the kernel for which this memory was planned",
-            "In whose window does the address lie?",
+            'In whose window does the address lie? Write the name as the story does: "kernel 1", for example.',
         ),
     ),
     (
@@ -122,14 +132,35 @@ EXERCISE = values(
     ),
     (
         Wrong(
-            "the address of the exception",
-            lambda right: {"gate": right["gate"] & ~0xFFF},
+            "the beginning of the table",
+            lambda right: {"gate": right["gate"] - _GATE * MULTIKERNEL_VECTOR},
             "That is where the table begins. The entry that the CPU wanted lies further up: 16 bytes for each vector.",
         ),
         Wrong(
             "gates of 8 bytes",
             lambda right: {"gate": right["gate"] - 8 * MULTIKERNEL_VECTOR},
             "With 8 bytes for a gate you come to an entry half as far in. In 64-bit mode a gate has 16.",
+        ),
+        Wrong(
+            "the error code as the index",
+            lambda right: {"gate": right["gate"] + _GATE * (_ERROR - MULTIKERNEL_VECTOR)},
+            "The error code itself is no index: its lowest three bits are flags, and the index begins at bit 3.",
+        ),
+        Wrong(
+            "the error code as the offset",
+            lambda right: {"gate": right["gate"] + _ERROR - _GATE * MULTIKERNEL_VECTOR},
+            "The error code is no offset: its lowest three bits are flags, and the index begins at bit 3.",
+        ),
+        Wrong(
+            "the gate of #GP",
+            lambda right: {"gate": right["gate"] + _GATE * (PROTECTION - MULTIKERNEL_VECTOR)},
+            "That is the gate of #GP, and the CPU found it: its handler ran. The error code names another one, which"
+            " it did not find.",
+        ),
+        Wrong(
+            "the writer's CPU",
+            lambda right: {"failed": right["cpu"]},
+            "That CPU has raised no exception at all.",
         ),
         Wrong(
             "the CPU that fails",

@@ -5,7 +5,7 @@ from typing import Any
 
 from mklab.lab.forms import values
 from mklab.lab.forms.values import Value, Wrong
-from mklab.lab.lab07.runs import SeededRun, code, first_store
+from mklab.lab.lab07.runs import SeededRun, code, first_store, window
 from mklab.lab.scenario import Act
 from mklab.lab.session import timeline
 from mklab.trace import Fault
@@ -57,21 +57,28 @@ EXERCISE = values(
     "diagnose",
     facts,
     (
-        Value("died", "the number of the CPU that shut down", "Look at the last lines of the story: who raised #PF?"),
+        Value(
+            "died",
+            "the number of the CPU that shut down",
+            "Look at the last lines of the story: who raised #PF?",
+            decimal=True,
+        ),
         Value(
             "table",
             "the physical address of the page table that this CPU was using (its CR3)",
-            "Take the run back by one event, where the CPU is still alive, and look at its registers.",
+            "Take the run back, until this CPU is alive again, and look at its registers.",
         ),
         Value(
             "writer",
             "the number of the CPU that was the first to change the table's first entry after the victim was started",
             "Stop at each store into the first 8 bytes of the table, and see which CPU stands there.",
+            decimal=True,
         ),
         Value(
             "time",
             "the virtual time (in instructions) right after that store",
-            "The machine's time where the watchpoint stops it, after the victim has entered kernel 2.",
+            "machine.time where the watchpoint stops first after this CPU has entered kernel 2.",
+            decimal=True,
         ),
         Value("cause", "the letter of the cause", "Whose code is at the address where the writer stands?"),
     ),
@@ -92,7 +99,7 @@ EXERCISE = values(
         Wrong(
             "its own bug",
             {"cause": "A"},
-            "The small kernel's five instructions store nothing at all, and CPU 3 or another one was at work.",
+            "The small kernel's five instructions store nothing at all, and the store was made on another CPU.",
         ),
         Wrong(
             "the load",
@@ -125,7 +132,28 @@ EXERCISE = values(
         Wrong(
             "CR3 after the reset",
             {"table": 0},
-            "A reset clears CR3. Look at the CPU before it: take the run back by an event.",
+            "A reset clears CR3. Look at the CPU before it: take the run back, twice if once is not enough.",
+        ),
+        Wrong(
+            "the next level",
+            lambda right: {"table": right["table"] + 0x1000},
+            "That is the table behind it, the PDPT. CR3 points to the first one.",
+        ),
+        Wrong(
+            "what could not be reached",
+            {"table": window(_NUMBER).start + 5},
+            "That is the address that the CPU could not fetch from. The question is where the tables lie that should"
+            " have translated it.",
+        ),
+        Wrong(
+            "the kernel's name",
+            {"died": f"kernel {_NUMBER}"},
+            "That is the kernel. The CPU is asked for: the first line above the story says on which one it runs.",
+        ),
+        Wrong(
+            "the CPU of kernel 1",
+            lambda right: {"writer": 1 + 2 + 3 - right["died"] - right["writer"]},
+            "That CPU filled the tables when kernel 1 was started, long before. Go on to the next stops.",
         ),
     ),
     passed="The trampoline clears its six pages of tables for every CPU that it starts, and never asks whether another"

@@ -1,22 +1,28 @@
 """Exercise 08.3: a way on which a message was lost, step by step; which step destroyed it?"""
 
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from mklab.guest.abi import MK_IPI_DATA
 from mklab.lab.checking.answer import Answer
 from mklab.lab.exercise import Exercise, not_yet
-from mklab.lab.forms.assigned import Assigned, MissingError, taken
-from mklab.lab.interleavings import SENT, messages_taken, two_messages
+from mklab.lab.forms.assigned import MissingError, WrongValues, taken
+from mklab.lab.interleavings import messages_taken, two_messages
 from mklab.lab.lab08.endings import ENDINGS, Message
-from mklab.lab.lab08.mailbox import RECEIVER, SLOT, in_words, kind_of, steps_in_words, told
+from mklab.lab.lab08.mailbox import RECEIVER, SLOT, in_words, steps_in_words, told
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.timeline.explore import follow
 from mklab.timeline.explore.transition import Operation
 
 __all__ = ["losing"]
 
+_ENDS = (((7, 0), (7, 0)), ((8, 2),), ((8, 2), (8, 2)))
+_WAYS = [dict(ENDINGS)[taken] for taken in _ENDS]
+"""Three ways on which a message is lost, each at another step."""
+_LEAST, _TYPES = 10, 90
+"""The first type, and how many there are: two digits."""
 _ASKED = {
     "lost": "the type of the message that the handler was never handed",
     "step": "the number of the first step that stored something else over a part of it",
@@ -71,13 +77,18 @@ def _differing_fields(one: Operation) -> list[int]:
     return [access.paddr for access in one.accesses if access.write and access.paddr in fields]
 
 
+def _other_type(type_: int) -> int:
+    """The type of the other message; its own other one is ``type_`` again."""
+    return _LEAST + (type_ - _LEAST + _TYPES // 2) % _TYPES
+
+
 @cache
 def _run(seed: int) -> _Run:
     chance = random.Random(seed)  # noqa: S311  # an exercise's numbers
-    first, second = chance.sample(range(10, 100), 2)
+    first = chance.randrange(_LEAST, _LEAST + _TYPES)
     one, other = sorted(chance.sample((0, 2, 3), 2))
-    sent = ((first, one), (second, other))
-    _, way = chance.choice([ending for ending in ENDINGS if kind_of(SENT, ending[0]) == "lost"])
+    sent = ((first, one), (_other_type(first), other))
+    way = _WAYS[seed % len(_WAYS)]
     cpus = {"0": one, "1": RECEIVER, "2": other}
     found = follow(two_messages(sent), [cpus[cpu] for cpu in way])
     machine = two_messages(sent)
@@ -102,7 +113,9 @@ def _judge(answer: Answer, seed: int) -> Verdict:
         except MissingError as error:
             return not_yet(f"{error}.", next_step=f"It is to be {what}.")
         if not isinstance(got[name], int):
-            return not_yet(f"{name} is {type(got[name]).__name__}, not a number.", next_step=f"It is to be {what}.")
+            return not_yet(
+                f"{name} is {type(got[name]).__name__}, not a whole number.", next_step=f"It is to be {what}."
+            )
     right = run.right
     if got["lost"] != right["lost"]:
         arrived = got["lost"] in [type_ for type_, _ in run.handed]
@@ -114,7 +127,9 @@ def _judge(answer: Answer, seed: int) -> Verdict:
         return _about(run, got["step"], right["step"])
     if got["cpu"] != right["cpu"]:
         return not_yet(
-            f"The step is right; it was not CPU {got['cpu']} that made it.", f"step {got['step']}", "The line names it."
+            f"The step is right; it was not CPU {got['cpu']} that made it.{_part_of(run, got['cpu'])}",
+            f"step {got['step']}",
+            "The line names it.",
         )
     return Verdict(
         Outcome.PASSED,
@@ -124,12 +139,19 @@ def _judge(answer: Answer, seed: int) -> Verdict:
     )
 
 
+def _part_of(run: _Run, cpu: int) -> str:
+    """What another CPU than the right one did."""
+    if cpu == RECEIVER:
+        return f" CPU {cpu} is the receiver: it only reads."
+    return f" CPU {cpu} sent the message that was lost." if cpu == run.lost[1] else ""
+
+
 def _about(run: _Run, step: int, right: int) -> Verdict:
     """What that step did, and why it is another one."""
     one = run.operations[step - 1]
     words, sender = in_words(one), run.lost[1]
     later = step > right
-    look = "Which store changed the first byte of the lost message?"
+    look = "Which store was the first to change a byte of the lost message?"
     if one.kind == "ipi":
         happened = "An IPI stores nothing into the slot." + (
             " By then the bytes were gone: an earlier store did it." if later else " The message is still whole there."
@@ -157,6 +179,24 @@ def _solve(seed: int) -> str:
     return "\n".join(f"{name} = {value}" for name, value in _run(seed).right.items())
 
 
+_ELSEWHERE = {
+    # right: second IPI, its delivery, a later store, the same value, own sender, a read
+    6: (25, 11, 8, 2, 5, 12),
+    9: (12, 13, 10, 8, 3, 14),
+    19: (25, 26, 20, 18, 3, 21),
+}
+"""By the right step, which tells the ways apart: the numbers of other steps."""
+
+
+def _wrong(name: str, message: str, change: Callable[[Mapping[str, int]], Mapping[str, int]]) -> WrongValues:
+    return WrongValues(name, (), message, tuple(_ASKED), change)
+
+
+def _elsewhere(name: str, which: int, message: str) -> WrongValues:
+    """Another step than the right one."""
+    return _wrong(name, message, lambda right: {"step": _ELSEWHERE[right["step"]][which]})
+
+
 losing = Exercise(
     id="08.3",
     title="The step that lost it",
@@ -170,17 +210,18 @@ losing = Exercise(
         " of these fields behind it.",
     ),
     mistakes=(
-        Assigned("the second IPI", (("step", "25"),), "By then the bytes were gone: an earlier store did it"),
-        Assigned("the delivery", (("step", "11"),), "An interrupt that is delivered changes no message"),
-        Assigned("a later store", (("step", "8"),), "its first part was gone already"),
-        Assigned("a store of the same value", (("step", "2"),), "the same in both messages"),
-        Assigned("a store of its own sender", (("step", "5"),), "the lost message's own sender"),
-        Assigned("a read", (("step", "12"),), "That step reads"),
-        Assigned("being asked to send", (("step", "1"),), "it has stored nothing yet"),
-        Assigned("no such step", (("step", "99"),), "There is no step 99"),
-        Assigned("the sender of the lost message", (("cpu", "2"),), "it was not CPU 2 that made it"),
-        Assigned("the message that arrived", (("lost", "59"),), "That one arrived"),
-        Assigned("no message of the two", (("lost", "0"),), "No message of that type was sent"),
+        _elsewhere("the second IPI", 0, "By then the bytes were gone: an earlier store did it"),
+        _elsewhere("the delivery", 1, "An interrupt that is delivered changes no message"),
+        _elsewhere("a later store", 2, "its first part was gone already"),
+        _elsewhere("a store of the same value", 3, "the same in both messages"),
+        _elsewhere("a store of its own sender", 4, "the lost message's own sender"),
+        _elsewhere("a read", 5, "That step reads"),
+        _wrong("being asked to send", "it has stored nothing yet", lambda _: {"step": 1}),
+        _wrong("no such step", "There is no step 99", lambda _: {"step": 99}),
+        _wrong("the receiver", "CPU 1 is the receiver: it only reads", lambda _: {"cpu": RECEIVER}),
+        _wrong("another CPU", "The step is right; it was not CPU", lambda right: {"cpu": 0 if right["cpu"] else 2}),
+        _wrong("the message that arrived", "That one arrived", lambda right: {"lost": _other_type(right["lost"])}),
+        _wrong("no message of the two", "No message of that type was sent", lambda _: {"lost": 0}),
     ),
     given=_given,
     solve=_solve,

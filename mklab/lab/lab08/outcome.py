@@ -12,10 +12,11 @@ from mklab.lab.lab08.mailbox import kind_of, told
 __all__ = ["outcome"]
 
 _A, _B = SENT
+_C = (9, 0)
 
 
 def _cases(_seed: int) -> Sequence[Case]:
-    """Two by hand, then every ending of the mailbox as the machine comes to it."""
+    """Some by hand, then every ending of the mailbox as the machine comes to it."""
     cases = [
         Case(
             "nobody has sent",
@@ -30,6 +31,24 @@ def _cases(_seed: int) -> Sequence[Case]:
             "good",
             "Count messages, not interrupts.",
             wrong=(("lost", "Two interrupts may merge into one: that is allowed, as long as no message is missing."),),
+        ),
+        Case(
+            "two messages, no interrupt, nothing taken",
+            ([_A, _B], 0, []),
+            "lost",
+            "Empty is a run in which nothing was sent. What was sent here, and what became of it?",
+            wrong=(
+                ("empty", "Two messages were sent, so this run does show something: neither has arrived."),
+                ("good", "Two messages were sent, and neither has arrived."),
+            ),
+        ),
+        Case("one message alone", ([_A], 1, [_A]), "good", "As many may be sent as you like: one, two, three."),
+        Case(
+            "three messages, and two of them taken",
+            ([_A, _B, _C], 3, [_A, _C]),
+            "lost",
+            "As many may be sent as you like. Which of them is not among what was taken?",
+            wrong=(("good", "A message is missing."),),
         ),
     ]
     for taken, _ in ENDINGS:
@@ -101,6 +120,13 @@ outcome = forms.python(
             "compares types only",
             (("one not in sent for", "one[0] not in [two[0] for two in sent] for"),),
             "made of parts of both",
+        ),
+        Mistake("empty where nothing was taken", (("if not sent", "if not taken"),), "so this run does show something"),
+        Mistake("empty where nobody was interrupted", (("if not sent", "if not interrupts"),), "neither has arrived"),
+        Mistake(
+            "two and no other number",
+            (("all(one in taken for one in sent)", "sent[0] in taken and sent[1] in taken"),),
+            "In the case of one message alone",
         ),
         Mistake("no word for good", (('return "good"', "return None"),), "returned None"),
     ),

@@ -19,8 +19,8 @@ one_slot = forms.prediction(
             ),
             Option(
                 "Always one of the two: the later one overwrites the earlier one.",
-                "That is one possible end. But where the receiver runs between the two senders, both messages arrive,"
-                " and that is what nearly every test sees.",
+                "That is one possible end. But where the receiver runs between the two senders, both messages arrive:"
+                " a test that sends one after the other never sees anything else.",
             ),
             Option(
                 "Both, or only one, or a message that nobody has sent: parts of one and parts of the other.",

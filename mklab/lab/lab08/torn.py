@@ -23,7 +23,8 @@ _SHOWN = 24
 def _slot(seed: int) -> tuple[tuple[int, int], tuple[bytes, bytes], bytes]:
     """Types and texts of the messages of CPUs 0 and 2, and what the slot holds when both have sent."""
     types = 10 + 7 * seed % 50, 60 + 11 * seed % 39
-    texts = _PAIRS[seed % len(_PAIRS)]
+    longer, shorter = _PAIRS[seed % len(_PAIRS)]
+    texts = (shorter, longer) if seed % 2 else (longer, shorter)
     machine = _sending(types, texts)
     follow(machine, _order(seed, texts)).replay(machine)
     return types, texts, machine.memory.read(SLOT, _SHOWN)
@@ -38,17 +39,19 @@ def _sending(types: tuple[int, int], texts: tuple[bytes, bytes]) -> Machine:
 
 
 def _order(seed: int, texts: tuple[bytes, bytes]) -> list[int]:
-    """Who takes each step, so that the fields are not all of one sender, and the size is that of the longer message.
+    """Who takes each step, so that sender_cpu and data_size are of the longer message, and type is of the other.
 
-    The steps of a sender: it is asked, stores data_size, sender_cpu, type, each byte, and sends the IPI.
+    So each way to misread the slot leads to values of its own. The steps of a sender: it is asked, stores data_size,
+    sender_cpu, type, each byte, and sends the IPI.
     """
     chance = random.Random(seed)  # noqa: S311  # an exercise's numbers
+    longer = 0 if len(texts[0]) > len(texts[1]) else 2
     order = [cpu for cpu, text in zip((0, 2), texts, strict=True) for _ in range(5 + len(text))]
     while True:
         chance.shuffle(order)
         places = {cpu: [at for at, one in enumerate(order) if one == cpu] for cpu in (0, 2)}
         last = [0 if places[0][step] > places[2][step] else 2 for step in (1, 2, 3)]
-        if last[0] == 0 and len(set(last)) > 1:
+        if last == [longer, longer, 2 - longer]:
             return order
 
 
@@ -81,6 +84,11 @@ def _given(seed: int) -> str:
     return f"{sent}\nThe slot of CPU {RECEIVER}, when both have sent:\n{rows}"
 
 
+def _longer(text: bytes) -> bytes:
+    """The longer word of a mixed text: the shorter one reaches only its first bytes."""
+    return next((longer for longer, shorter in _PAIRS if longer[len(shorter) :] == text[len(shorter) :]), text)
+
+
 torn = forms.values(
     "08.4",
     "Whose bytes?",
@@ -88,11 +96,11 @@ torn = forms.values(
     _facts,
     (
         Value("sender_cpu", "the number in the field sender_cpu", "An int at offset 0, the lowest byte first."),
-        Value("type_from", "the CPU whose type lies there", "A u32 at offset 4. Which CPU has sent this type?"),
+        Value("type_from", "the CPU whose type lies there", "A u32 at offset 4. Which CPU has sent this type, 0 or 2?"),
         Value(
             "size_from",
             "the CPU whose data_size lies there",
-            "A size_t at offset 8. Which message is so many bytes long?",
+            "A size_t at offset 8. Which CPU's message is so many bytes long, 0's or 2's?",
         ),
         Value(
             "text",
@@ -122,12 +130,17 @@ torn = forms.values(
         Wrong(
             "the two CPUs are confused",
             lambda right: {"type_from": 2 - right["type_from"], "size_from": 2 - right["size_from"]},
-            "type_from is not the CPU whose type lies there.",
+            "Both are the other way round: compare the bytes that lie there with what each CPU has sent.",
         ),
         Wrong(
             "the size is the other one's",
             lambda right: {"size_from": 2 - right["size_from"]},
-            "size_from is not the CPU whose data_size lies there.",
+            "That CPU's message has another length. Read the 8 bytes at offset 8, and count the letters of both words.",
+        ),
+        Wrong(
+            "the size itself",
+            lambda right: {"size_from": len(right["text"])},
+            "That is the size. The question is which CPU has sent so many bytes.",
         ),
         Wrong(
             "only what the short one stored",
@@ -135,9 +148,14 @@ torn = forms.values(
             "The receiver does not know where one message ends and the other begins: it takes data_size bytes.",
         ),
         Wrong(
+            "all the longer one stored",
+            lambda right: {"text": _longer(right["text"])},
+            "That is what one CPU has sent. The other has stored over parts of it: read the bytes that lie there.",
+        ),
+        Wrong(
             "the sender is the other one",
             lambda right: {"sender_cpu": 2 - right["sender_cpu"]},
-            "sender_cpu is not the number in the field sender_cpu.",
+            "That is the CPU whose type lies there. The field sender_cpu was stored by itself: read its own 4 bytes.",
         ),
     ),
     passed="A receiver would take this for one message: a number, a type, a size, some bytes, and nothing in it says"

@@ -47,6 +47,7 @@ def test_every_wrong_option_is_a_mistake_with_its_own_reason_only(exercise: Exer
 
 def test_a_small_letter_is_the_same_choice(exercise: Exercise) -> None:
     assert exercise.examine('choice = "b"\nconfidence = "sure"').passed
+    assert exercise.examine('choice = "B "\nconfidence = "Sure"').passed
     assert "You chose A: Three times" in exercise.examine('choice = "a"\nconfidence = "sure"').happened
 
 

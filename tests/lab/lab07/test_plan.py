@@ -8,6 +8,7 @@ from mklab.guest.abi import NR_CPUS
 from mklab.kernel.layout import HOST_END, WINDOW
 from mklab.lab.lab07 import plan
 from mklab.lab.lab07.site import CPUS, KERNELS, RAM_END, Plan, carry_out, site
+from mklab.lab.verdict import Outcome
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -45,3 +46,12 @@ def test_a_wrong_slot_is_not_read() -> None:
 def test_a_cpu_that_there_is_not_is_told_as_the_host_tells_it() -> None:
     gone = carry_out(site(0), Plan({"kernel 1": 7, "kernel 2": 1}, dict.fromkeys(KERNELS, HOST_END), {}))
     assert gone.trouble.startswith("kernel 1: ")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_each_known_mistake_gets_its_message_on_other_machines_too(seed: int) -> None:
+    exercise = plan.EXERCISE
+    for mistake in exercise.mistakes:
+        verdict = exercise.examine(mistake.apply(exercise.solution(seed)), seed)
+        assert verdict.outcome is Outcome.NOT_YET, (mistake.name, repr(verdict))
+        assert mistake.message in verdict.message, (mistake.name, repr(verdict))

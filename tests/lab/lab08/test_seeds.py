@@ -6,6 +6,7 @@ import re
 import pytest
 
 from mklab.lab import exercises
+from mklab.lab.verdict import Outcome
 
 SEEDS = range(5)
 
@@ -28,9 +29,20 @@ def test_the_step_is_the_first_that_stores_over_the_lost_message(seed: int) -> N
     assert exercises.find("08.3").solution(seed) == f"lost = {lost}\nstep = {expected}\ncpu = {cpu}"
 
 
+@pytest.mark.parametrize("name", ["08.3", "08.4"])
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_each_known_mistake_gets_its_message_on_every_seed(name: str, seed: int) -> None:
+    exercise = exercises.find(name)
+    solution = exercise.solution(seed)
+    for mistake in exercise.mistakes:
+        verdict = exercise.examine(mistake.apply(solution), seed)
+        assert verdict.outcome is Outcome.NOT_YET, (mistake.name, repr(verdict))
+        assert mistake.message in verdict.message, (mistake.name, repr(verdict))
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_slot_is_torn(seed: int) -> None:
     torn = importlib.import_module("mklab.lab.lab08.torn")
     facts = torn._facts(seed)
-    assert facts["type_from"] != facts["sender_cpu"] or facts["size_from"] != facts["sender_cpu"]
+    assert facts["type_from"] != facts["sender_cpu"] == facts["size_from"]
     assert len(facts["text"]) == 6
