@@ -10,6 +10,10 @@ from mklab.widgets.svg import document, text
 
 __all__ = ["png"]
 
+_SANS = ("Noto Sans", "DejaVu Sans", "Liberation Sans", "Helvetica", "Arial")
+_MONO = ("DejaVu Sans Mono", "Noto Sans Mono", "Liberation Mono", "Menlo", "Consolas", "Courier New")
+"""What resvg is told to take for ``sans-serif`` and ``monospace``: by itself it knows Arial and Courier New only."""
+
 
 def png(picture: str, scale: int = 2) -> bytes:
     """``picture``, a whole SVG file of ours, as a PNG file.
@@ -23,16 +27,19 @@ def png(picture: str, scale: int = 2) -> bytes:
         ValueError: ``scale`` is out of range, or it is no SVG.
     """
     require("scale", scale, 1, 8)
-    if not _has_font():
+    sans = _first(_SANS)
+    if sans is None:
         raise MklabError("no font was found on this computer, so a PNG would lack its words; write an SVG instead")
-    return bytes(resvg_py.svg_to_bytes(svg_string=picture, zoom=scale))
+    mono = _first(_MONO) or sans
+    return bytes(resvg_py.svg_to_bytes(svg_string=picture, zoom=scale, sans_serif_family=sans, monospace_family=mono))
 
 
 @cache
-def _has_font() -> bool:
-    """Whether a letter leaves a trace."""
-    blank, letter = (
-        resvg_py.svg_to_bytes(svg_string=document("", "", 20, 20, LIGHT, text(2, 16, words, "#000000")))
-        for words in (" ", "H")
-    )
-    return bytes(blank) != bytes(letter)
+def _first(families: tuple[str, ...]) -> str | None:
+    """The first of these families that is on this computer: in it a letter leaves a trace."""
+    for family in families:
+        texts = (text(2, 16, words, "#000000", font_family=family) for words in (" ", "H"))
+        blank, letter = (resvg_py.svg_to_bytes(svg_string=document("", "", 20, 20, LIGHT, one)) for one in texts)
+        if bytes(blank) != bytes(letter):
+            return family
+    return None

@@ -45,7 +45,7 @@ def test_words_are_drawn_in_both_fonts() -> None:
 
 
 def test_a_computer_without_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raster, "_has_font", lambda: False)
+    monkeypatch.setattr(raster, "_first", lambda _families: None)
     with pytest.raises(MklabError, match="write an SVG instead"):
         png(document("A", "B", 30, 20, LIGHT, ""))
 
