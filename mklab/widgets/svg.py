@@ -1,7 +1,7 @@
 """Pieces of SVG: elements, text that wraps, hatches, and the crosses and boxes that pictures share."""
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 
 from mklab.widgets.palette import Palette, look_of
@@ -24,6 +24,9 @@ __all__ = [
 UI = "var(--jp-ui-font-family, system-ui, 'Noto Sans', sans-serif)"
 CODE = "var(--jp-code-font-family, 'DejaVu Sans Mono', monospace)"
 
+_KEPT = 1 << 14
+"""Of the words and numbers drawn last, how many are remembered: from one moment to the next few change."""
+
 Segment = tuple[float, float, float, float]
 """A line from ``(x1, y1)`` to ``(x2, y2)``, in pixels."""
 
@@ -44,7 +47,7 @@ def path(segments: list[Segment], color: str, width: float = 1.2, **more: object
     """Line segments as one path; nothing where there are none."""
     if not segments:
         return ""
-    moves = "".join(f"M{_plain(x1)} {_plain(y1)}L{_plain(x2)} {_plain(y2)}" for x1, y1, x2, y2 in segments)
+    moves = "".join([f"M{_number(x1)} {_number(y1)}L{_number(x2)} {_number(y2)}" for x1, y1, x2, y2 in segments])
     return element("path", d=moves, stroke=color, stroke_width=width, fill="none", **more)
 
 
@@ -94,6 +97,7 @@ _WIDTH = {character: width for characters, width in _WIDTHS.items() for characte
 _USUAL = 0.64
 
 
+@lru_cache(_KEPT)
 def width_of(words: str, size: int = 12) -> float:
     """About how wide ``words`` are in a sans-serif font, in pixels; rather too much than too little."""
     return size * sum(_WIDTH.get(character, _USUAL) for character in words)
@@ -168,8 +172,14 @@ def _name(key: str) -> str:
     return f" {key.rstrip('_').replace('_', '-')}="
 
 
+@lru_cache(_KEPT)
+def _number(value: float) -> str:
+    # 0.0 and -0.0 are one key, and become one text.
+    return f"{value + 0.0:.2f}".rstrip("0").rstrip(".")
+
+
 def _plain(value: object) -> str:
     """A value as an attribute holds it; numbers without digits that nobody sees."""
     if isinstance(value, float):
-        return f"{value:.2f}".rstrip("0").rstrip(".")
+        return _number(value)
     return str(value) if type(value) is int else escape(str(value))
