@@ -7,7 +7,7 @@ from mklab.machine.memory import PhysicalMemory
 from mklab.machine.registers import Registers
 from mklab.paging import walk
 
-__all__ = ["LONGEST_INSTRUCTION", "code_at", "how_it_repeats"]
+__all__ = ["LONGEST_INSTRUCTION", "code_at", "how_it_repeats", "instruction_at"]
 
 LONGEST_INSTRUCTION = 15
 _PAGE = 4096
@@ -21,13 +21,22 @@ def how_it_repeats(memory: PhysicalMemory, registers: Registers, linear: int) ->
         *(capstone.CS_GRP_JUMP, capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_IRET),
         capstone.CS_GRP_BRANCH_RELATIVE,  # LOOP is in no other group
     )
+    instruction = instruction_at(memory, registers, linear)
+    if instruction is None:
+        return ""
+    if any(instruction.group(group) for group in branches):
+        return "branch"
+    return "rep" if instruction.mnemonic.startswith("rep") else ""
+
+
+def instruction_at(memory: PhysicalMemory, registers: Registers, linear: int) -> Any:
+    """The instruction at a linear address, as ``capstone.CsInsn`` with details; None: no instruction lies there."""
+    import capstone
+
     code = code_at(memory, registers, linear, LONGEST_INSTRUCTION)
     narrow = capstone.CS_MODE_32 if registers.cs.big else capstone.CS_MODE_16
-    for instruction in _decoder(capstone.CS_MODE_64 if registers.cs.long else narrow).disasm(code, linear, 1):
-        if any(instruction.group(group) for group in branches):
-            return "branch"
-        return "rep" if instruction.mnemonic.startswith("rep") else ""
-    return ""
+    mode = capstone.CS_MODE_64 if registers.cs.long else narrow
+    return next(_decoder(mode).disasm(code, linear, 1), None)
 
 
 @functools.cache

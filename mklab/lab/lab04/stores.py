@@ -3,19 +3,16 @@
 An event says which register was written, not how wide the store was; its instruction does, and it is looked up.
 """
 
-import functools
-from typing import Any
-
 import capstone
 
 from mklab.lab import session
 from mklab.lab.exercise import not_yet
 from mklab.lab.guestrun import Ran
 from mklab.lab.verdict import Verdict
-from mklab.machine.decode import LONGEST_INSTRUCTION, code_at
+from mklab.machine.decode import instruction_at
 from mklab.machine.lapic import EOI
 from mklab.machine.layout import APIC_BASE
-from mklab.machine.registers import Registers
+from mklab.machine.machine import Machine
 from mklab.trace import ApicWrite, Eoi
 
 __all__ = ["misfit"]
@@ -36,15 +33,15 @@ def misfit(ran: Ran, cpu: int) -> Verdict | None:
     for event in events:
         timeline.seek(event.seq)
         timeline.back()
-        registers = timeline.machine.registers(cpu)
-        size = _width(code_at(timeline.machine.memory, registers, registers.linear_rip, LONGEST_INSTRUCTION), registers)
+        size = _width(timeline.machine, cpu)
         offset = event.offset if isinstance(event, ApicWrite) else EOI
         if size in (None, _BYTES) and not offset % 16:
             continue
-        line = ran.line(registers.linear_rip)
+        at = timeline.machine.registers(cpu).linear_rip
+        line = ran.line(at)
         return not_yet(
             _words(offset, size or _BYTES),
-            f"line {line} of your cell" if line else f"instruction at {registers.linear_rip:#x}",
+            f"line {line} of your cell" if line else f"instruction at {at:#x}",
             "A register of the APIC takes one store of 32 bits, at its own address, a multiple of 16. How wide is"
             " yours, and where does it begin?",
         )
@@ -66,15 +63,9 @@ def _words(offset: int, size: int) -> str:
     )
 
 
-def _width(code: bytes, registers: Registers) -> int | None:
-    """The bytes that an instruction's operand in memory has; None: it has none."""
-    for one in _decoder(capstone.CS_MODE_64 if registers.cs.long else capstone.CS_MODE_32).disasm(code, 0, 1):
-        return max((operand.size for operand in one.operands if operand.type == capstone.x86.X86_OP_MEM), default=None)
-    return None
-
-
-@functools.cache
-def _decoder(mode: int) -> Any:
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, mode)
-    decoder.detail = True
-    return decoder
+def _width(machine: Machine, cpu: int) -> int | None:
+    """The bytes that the operand in memory of a CPU's next instruction has; None: it has none."""
+    registers = machine.registers(cpu)
+    instruction = instruction_at(machine.memory, registers, registers.linear_rip)
+    operands = instruction.operands if instruction is not None else ()
+    return max((operand.size for operand in operands if operand.type == capstone.x86.X86_OP_MEM), default=None)
