@@ -58,9 +58,9 @@ def stack(cpu: int) -> int:
     return 0x61000 + 0x1000 * cpu
 
 
-def gate(handler: int, kind: int = 0xE) -> bytes:
+def gate(handler: int, kind: int = 0xE, selector: int = _CS) -> bytes:
     """A 64-bit gate (SDM "64-Bit Mode IDT"): present, DPL 0, IST 0; ``kind`` is 0xE for interrupt, 0xF for trap."""
-    low = handler & 0xFFFF | _CS << 16 | (0x80 | kind) << 40 | (handler >> 16 & 0xFFFF) << 48
+    low = handler & 0xFFFF | selector << 16 | (0x80 | kind) << 40 | (handler >> 16 & 0xFFFF) << 48
     return low.to_bytes(8, "little") + (handler >> 32).to_bytes(8, "little")
 
 

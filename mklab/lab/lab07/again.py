@@ -8,6 +8,7 @@ from mklab.lab import guestrun
 from mklab.lab.exercise import LimitedRoundRobin, OutOfSlicesError, not_yet
 from mklab.lab.guestcode import Code
 from mklab.lab.guestrun import Ran
+from mklab.lab.lab04.bench import gate
 from mklab.lab.verdict import Verdict
 from mklab.machine.cpu import CpuState
 from mklab.machine.interrupts import NMI_VECTOR
@@ -103,9 +104,7 @@ def _give_handler(machine: Machine, idt: int, cpu: int) -> None:
     """An IDT at ``idt`` with one gate, for NMI: its handler returns."""
     registers = machine.registers(cpu)
     handler = idt + _HANDLER
-    # SDM "64-Bit Mode IDT": an interrupt gate, P=1, in the CPU's own code segment.
-    gate = handler & 0xFFFF | registers.cs.selector << 16 | 0x8E00 << 32 | (handler >> 16) << 48
     machine.poke(handler, _IRETQ)
-    machine.poke(idt + 16 * NMI_VECTOR, gate.to_bytes(16, "little"))
+    machine.poke(idt + 16 * NMI_VECTOR, gate(handler, selector=registers.cs.selector))
     registers.idtr = Segment(0, idt, 16 * (NMI_VECTOR + 1) - 1)
     machine.patch_registers(cpu, registers, running=False)

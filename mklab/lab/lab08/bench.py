@@ -8,6 +8,7 @@ from mklab.kernel.host import identity_tables
 from mklab.kernel.layout import BOOT_PAGE_TABLES
 from mklab.lab.guestcode import Code
 from mklab.lab.guestrun import ARGUMENTS, LANDING
+from mklab.lab.lab04.bench import gate
 from mklab.machine.machine import Machine
 from mklab.machine.power import entry_registers
 from mklab.machine.registers import Segment
@@ -50,9 +51,7 @@ def enter(machine: Machine, code: Code, starts: Mapping[int, Start]) -> None:
 def settle_receiver(machine: Machine, code: Code, cpu: int) -> None:
     """Let ``cpu`` enter ``receiver`` and come to its HLT, with ``on_message`` as the handler of vector 0xEA."""
     handler = code.symbols["on_message"]
-    # SDM "64-Bit Mode IDT": an interrupt gate, P=1, selector 0x10.
-    gate = handler & 0xFFFF | 0x10 << 16 | 0x8E00 << 32 | (handler >> 16 & 0xFFFF) << 48
-    machine.poke(IDT + 16 * MULTIKERNEL_VECTOR, gate.to_bytes(8, "little") + (handler >> 32).to_bytes(8, "little"))
+    machine.poke(IDT + 16 * MULTIKERNEL_VECTOR, gate(handler))
     enter(machine, code, {cpu: Start("receiver")})
     machine.run(10_000)
 
