@@ -47,6 +47,14 @@ function sparing(send) {
   return say;
 }
 
+// One canvas carries what several show. A message from Python is no change that Python would have to be told.
+function initialize({ model }) {
+  model.on("msg:custom", ({ markups }) => {
+    for (const [id, markup] of Object.entries(markups))
+      model.widget_manager.get_model(id).then((one) => one.set_state({ markup }));
+  });
+}
+
 function render({ model, el }) {
   const done = new AbortController();
   const on = (target, kind, act, capture = false) => target.addEventListener(kind, act, { capture, signal: done.signal });
@@ -70,16 +78,6 @@ function render({ model, el }) {
     if (was && identity(document.activeElement) !== was)
       [...el.querySelectorAll("[data-key], [tabindex]")].find((node) => identity(node) === was)?.focus();
     if (!asked) el.querySelector("[data-focus]")?.focus();
-  }
-
-  // All that comes before the next frame is shown in it: a page is laid out and painted once. A hidden one has no frames.
-  let frame = 0;
-  function showSoon() {
-    if (document.visibilityState !== "visible") return show();
-    frame ||= requestAnimationFrame(() => {
-      frame = 0;
-      show();
-    });
   }
 
   function chosen(node) {
@@ -163,8 +161,8 @@ function render({ model, el }) {
   on(document, "visibilitychange", look);
   size.observe(el);
   sight.observe(el);
-  model.on("change:markup", showSoon);
-  model.on("change:opened", showSoon);
+  model.on("change:markup", show);
+  model.on("change:opened", show);
   show();
   return () => {
     done.abort();
@@ -172,10 +170,9 @@ function render({ model, el }) {
     sight.disconnect();
     near = false;
     look();
-    cancelAnimationFrame(frame);
-    model.off("change:markup", showSoon);
-    model.off("change:opened", showSoon);
+    model.off("change:markup", show);
+    model.off("change:opened", show);
   };
 }
 
-export default { render };
+export default { initialize, render };

@@ -1,7 +1,9 @@
 """The one widget of our own: it shows markup that Python has made, and tells Python what was done to it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
+from threading import local
 from typing import Any
 
 import anywidget
@@ -9,7 +11,7 @@ import traitlets
 
 from mklab.widgets.home import at_home
 
-__all__ = ["Canvas"]
+__all__ = ["Canvas", "together"]
 
 _FILES = resources.files(__package__)
 
@@ -48,3 +50,41 @@ class Canvas(anywidget.AnyWidget):
         super().__init__(taken=list(taken), leads=leads)
         self._act = at_home(act)
         self.on_msg(lambda _widget, content, _buffers: self._act(content))
+
+    def send_state(self, key: str | Iterable[str] | None = None) -> None:
+        """Send the browser what has changed: see :class:`ipywidgets.Widget`, and :func:`together`."""
+        if key == "markup" and _HELD.canvases is not None:
+            _HELD.canvases[self] = None
+        else:
+            super().send_state(key)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What canvases show from here on goes to the browser at the end, in one message that one of them carries.
+
+    A browser takes ten messages for much longer than one, and what it draws for the first it draws again for the next.
+    """
+    if _HELD.canvases is not None:
+        yield
+        return
+    held: dict[Canvas, None] = {}
+    _HELD.canvases = held
+    try:
+        yield
+    finally:
+        _HELD.canvases = None
+        if held:
+            next(iter(held)).send({"markups": {canvas.model_id: canvas.markup for canvas in held}})
+
+
+class _Held(local):
+    """The canvases whose markup waits to be sent, in this thread; None: none has to wait.
+
+    No context variable: what is put off while they wait would find it set for good.
+    """
+
+    canvases: dict[Canvas, None] | None = None
+
+
+_HELD = _Held()

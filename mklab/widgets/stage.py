@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 from weakref import WeakValueDictionary, ref
 
+from mklab.widgets.canvas import together
 from mklab.widgets.driver import Driver
 from mklab.widgets.steering import Steering
 from mklab.widgets.view import View
@@ -94,8 +95,9 @@ class Stage:
     def toggle_twins(self) -> None:
         """Open every part's text twin, or close them where one is open."""
         panels = [part for part in self._parts if hasattr(part, "toggle_twin")]
+        opened = any(panel.has_twin for panel in panels)
         for panel in panels:
-            if panel.has_twin == any(one.has_twin for one in panels):
+            if panel.has_twin == opened:
                 panel.toggle_twin()
 
     # What is shown
@@ -159,8 +161,9 @@ class Stage:
     def _draw(self) -> None:
         self._waiting = False
         begun = time.monotonic()
-        for part in self._parts:
-            part.redraw()
+        with together():
+            for part in self._parts:
+                part.redraw()
         self._drawn = time.monotonic()
         # Drawing takes half of the time at most.
         self._pause = max(SECONDS, self._drawn - begun)

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 
 from mklab.recording import Film
 from mklab.trace import Event
 from mklab.widgets import Dashboard, Player
+from mklab.widgets.canvas import Canvas
 from mklab.widgets.dashboard import TITLE, svg
 from mklab.widgets.parts import DEFAULT, PARTS
 from mklab.widgets.view import View
@@ -38,6 +40,28 @@ def test_every_part_is_moved_by_the_controls(film: Film) -> None:
     for name, panel in dashboard.panels.items():
         assert "cannot be drawn" not in panel.canvas.markup, panel.canvas.markup
         assert panel.canvas.markup != before[name] or name in ("hex", "apic", "stepper", "memory", "kimages"), name
+
+
+def test_a_moment_is_one_message_of_all_parts(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    dashboard = Dashboard(Player(film), list(PARTS))
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(Canvas, "_send", lambda _self, message, buffers=None: sent.append(message))
+    dashboard.stage.move(20)
+    (message,) = sent
+    markups = message["content"]["markups"]
+    drawn = {one.canvas.model_id: one.canvas.markup for one in (dashboard.controls, *dashboard.panels.values())}
+    assert dashboard.controls.canvas.model_id in markups
+    assert len(markups) > len(PARTS) / 2
+    assert {model: markup for model, markup in markups.items() if model in drawn}.items() <= drawn.items()
+
+
+def test_t_opens_all_twins_and_closes_them(dashboard: Dashboard) -> None:
+    for opened in (True, False):
+        dashboard.controls.canvas._handle_custom_msg({"key": "t"}, [])
+        assert [panel.has_twin for panel in dashboard.panels.values()] == [opened] * len(DEFAULT)
+    dashboard.panels["messages"].toggle_twin()
+    dashboard.controls.canvas._handle_custom_msg({"key": "t"}, [])
+    assert not any(panel.has_twin for panel in dashboard.panels.values()), "one that is open is closed"
 
 
 def test_parts_can_be_chosen(dashboard: Dashboard) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 from mklab.recording import Film
@@ -21,6 +22,46 @@ def test_what_another_thread_calls_is_done_at_home() -> None:
 
     asyncio.run(scene())
     assert sorted(done) == [(threading.get_ident(), "from elsewhere"), (threading.get_ident(), "from here")]
+
+
+def test_another_thread_waits_until_it_is_done() -> None:
+    """So a kernel says that it is idle after what it has sent."""
+    done: list[str] = []
+
+    async def scene() -> None:
+        def draw() -> None:
+            time.sleep(0.02)
+            done.append("drawn")
+
+        act = at_home(draw)
+
+        def speak() -> None:
+            act()
+            done.append("idle")
+
+        await asyncio.to_thread(speak)
+
+    asyncio.run(scene())
+    assert done == ["drawn", "idle"]
+
+
+def test_another_thread_does_not_wait_for_one_that_has_no_time() -> None:
+    """Nor do the messages after it, of which one may interrupt what keeps the first."""
+    gone_on, done = threading.Event(), []
+
+    async def scene() -> None:
+        act = at_home(lambda: done.append(gone_on.is_set()))
+
+        def speak() -> None:
+            act()
+            gone_on.set()
+
+        threading.Thread(target=speak).start()
+        assert gone_on.wait(30), "both would wait for each other"
+        await asyncio.sleep(0)
+
+    asyncio.run(scene())
+    assert done == [True]
 
 
 def test_without_a_loop_it_is_done_at_once() -> None:
