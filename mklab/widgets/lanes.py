@@ -4,7 +4,7 @@ Of many CPUs, neighbours that fared alike share a lane.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from weakref import WeakKeyDictionary
 
@@ -121,18 +121,30 @@ def lane(view: View, group: Group, window: Window) -> Lane:
 
 def _boxes(film: Film, cpu: int, window: Window) -> list[Box]:
     """The boxes of ``cpu`` as long as the film is. Whoever goes to and fro in a film needs them again and again."""
-    known = _KNOWN.setdefault(film, {})
-    recording, count, shown, boxes = known.get(cpu, (None, 0, None, []))
-    if recording is not film.recording or (count, shown) != (film.count, window):
+    known = _KNOWN.get(film)
+    if known is None or known.recording is not film.recording or known.count != film.count:
+        known = _KNOWN[film] = _Known(film.recording, film.count)
+    found = known.boxes.get((cpu, window))
+    if found is None:
         spans = film.recording.spans[cpu]
         end, shortest = min(end_of(film), window.end), SHORTEST * window.per_pixel
-        boxes = stretches(spans, 0, len(spans) - 1, window.start, end, shortest)
-        known[cpu] = (film.recording, film.count, window, boxes)
-    return boxes
+        found = known.boxes[cpu, window] = stretches(spans, 0, len(spans) - 1, window.start, end, shortest)
+        if len(known.boxes) > _MOST_KNOWN:
+            del known.boxes[next(iter(known.boxes))]
+    return found
 
 
-_KNOWN: WeakKeyDictionary[Film, dict[int, tuple[Recording, int, Window, list[Box]]]] = WeakKeyDictionary()
-"""By the CPU: what was drawn last of which recording, how long it was then, and in which window."""
+@dataclass
+class _Known:
+    """What was drawn last of a recording that was as long as that: a chart and a still picture have two windows."""
+
+    recording: Recording
+    count: int
+    boxes: dict[tuple[int, Window], list[Box]] = field(default_factory=dict)
+
+
+_MOST_KNOWN = 8 * FOLD_ABOVE
+_KNOWN: WeakKeyDictionary[Film, _Known] = WeakKeyDictionary()
 
 
 def _apart(arrivals: list[Arrival], room: float) -> list[Arrival]:

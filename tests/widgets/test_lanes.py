@@ -149,12 +149,17 @@ def test_going_to_and_fro_reads_no_history_anew(told_film: Film, monkeypatch: py
         return stretches(spans, *rest)  # type: ignore[arg-type]  # as it was called
 
     monkeypatch.setattr("mklab.widgets.lanes.stretches", note)
-    window = Window(0, 18_000, 500)
+    window, other = Window(0, 18_000, 500), Window(0, 18_000, 960)
     for event in (64, 20, 45, -1, 64):
         view = View.at_event(told_film, event)
         for group in groups(view)[0]:
             lane(view, group, window)
     assert read == [0, 1, 2, 3]
+    view = View.at_end(told_film)
+    for wide in (other, window):
+        lane(view, groups(view)[0][0], wide)
+    assert read == [0, 1, 2, 3, 0], "a chart and a still picture are drawn by turns"
+    read.pop()
     told_film.extend([Halted(told_film.count, 20_000, 0, True)])
     lane(View.at_end(told_film), groups(View.at_end(told_film))[0][0], window)
     assert read == [0, 1, 2, 3, 0]
