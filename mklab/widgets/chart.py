@@ -66,9 +66,13 @@ class _Labels:
     def __init__(self, scales: dict[str, bqplot.Scale], **style: Any) -> None:
         font = {"font_weight": "normal", "font_unit": "px"}
         self.mark = bqplot.Label(scales=scales, x=[], y=[], text=[], colors=[LIVE.role("ink")], **font, **style)
+        self._shown: list[Words] = []
 
     def show(self, words: list[Words]) -> None:
         """Show words, each with its place."""
+        if self._shown == words:
+            return
+        self._shown = words
         with self.mark.hold_sync():
             self.mark.x = np.array([x for x, _, _ in words], dtype=float)
             self.mark.y = np.array([y for _, y, _ in words], dtype=float)

@@ -32,6 +32,7 @@ class Lines:
     film: Film
     console: Console
     starts: list[int] = field(default_factory=list)
+    _ended: list[ConsoleLine] = field(default_factory=list)
     _seen: int = 0
     _small: str = ""
     _search: "_Search | None" = None
@@ -55,6 +56,7 @@ class Lines:
             self.starts.append(0)
         at = text.find("\n", self._seen)
         while at >= 0:
+            self._ended.append(self._line(self.starts[-1], at))
             self.starts.append(at + 1)
             at = text.find("\n", at + 1)
         self._seen = len(text)
@@ -69,14 +71,18 @@ class Lines:
 
     def lines(self, first: int, last: int, event: int) -> list[ConsoleLine]:
         """Lines number ``first`` to ``last`` (exclusive), as far as they had been printed after ``event``."""
-        found, length = [], self.length(event)
-        for number in range(first, last):
-            begin = self.starts[number]
-            end = self.starts[number + 1] if number + 1 < len(self.starts) else length
-            words = self.console.text[begin : min(end, length)].rstrip("\r\n")
-            printed = self.console.events[begin]
-            found.append(ConsoleLine(printed, self.film.recording.times[printed], _plain(words)))
-        return found
+        length = self.length(event)
+        # All but the last one had come to their end.
+        ended = min(last, len(self._ended), bisect.bisect_right(self.starts, length) - 1)
+        return [
+            *self._ended[first:ended],
+            *(self._line(self.starts[n], length) for n in range(max(first, ended), last)),
+        ]
+
+    def _line(self, begin: int, end: int) -> ConsoleLine:
+        printed = self.console.events[begin]
+        words = _plain(self.console.text[begin:end].rstrip("\r\n"))
+        return ConsoleLine(printed, self.film.recording.times[printed], words)
 
     def hits(self, search: str, event: int) -> list[int]:
         """The numbers of the lines in which ``search`` is found, ascending, one for each time it is."""

@@ -1,6 +1,7 @@
 """What does each kernel say? A terminal for each, with virtual times, and words to search for."""
 
 import textwrap
+from functools import lru_cache
 from html import escape
 from typing import ClassVar
 
@@ -132,11 +133,13 @@ def _terminal(view: View, kernel: str, share: int, hits: list[int]) -> str:
     found = f" <small>{_times(len(hits))}</small>" if view.search else ""
     older = [number for number in dict.fromkeys(hits) if number < first]
     most = max(1, share // _FOUND_PART)
-    told = "".join(_line(view, one) for number in older[-most:] for one in lines.lines(number, number + 1, view.event))
+    shown = [one for number in older[-most:] for one in lines.lines(number, number + 1, view.event)]
+    told = "".join(_line(one, view.search, one.event == view.selected) for one in shown)
     if first:
-        shown = f", {len(older[-most:])} of {len(older)} with hits shown" if older else ""
-        told += f'<p class="mk-cut">{first:,} earlier lines{shown}</p>'
-    told += "".join(_line(view, one) for one in lines.lines(first, count, view.event))
+        found_there = f", {len(shown)} of {len(older)} with hits shown" if older else ""
+        told += f'<p class="mk-cut">{first:,} earlier lines{found_there}</p>'
+    newest = lines.lines(first, count, view.event)
+    told += "".join([_line(one, view.search, one.event == view.selected) for one in newest])
     if not count:
         told = f'<p class="mk-cut">{_silence(view, kernel)}</p>'
     # Lines stand in one box inside one that is turned upside down: it stays at its end while lines are added.
@@ -148,10 +151,11 @@ def _terminal(view: View, kernel: str, share: int, hits: list[int]) -> str:
     )
 
 
-def _line(view: View, line: ConsoleLine) -> str:
-    chosen = ' class="mk-selected"' if line.event == view.selected else ""
+@lru_cache(4 * _MOST_LINES)
+def _line(line: ConsoleLine, search: str, is_selected: bool) -> str:
+    chosen = ' class="mk-selected"' if is_selected else ""
     words, at = "", 0
-    for begin, end in spans_of(view.search, line.text):
+    for begin, end in spans_of(search, line.text):
         words += f"{escape(line.text[at:begin])}<mark>{escape(line.text[begin:end])}</mark>"
         at = end
     words += escape(line.text[at:])

@@ -54,6 +54,7 @@ class Flow:
     _seen: int = 0
     _count: int = 0
     _open: list[int] = field(default_factory=list)
+    _ends: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, film: Film) -> "Flow":
@@ -77,18 +78,13 @@ class Flow:
     def at(self, place: int, event: int) -> Ipi:
         """The IPI at ``place`` as it stood after event number ``event``."""
         ipi = self.recording.ipis[place]
-        stages = (
-            ipi.eoi,
-            ipi.taken,
-            ipi.overwritten,
-            ipi.delivered,
-            ipi.lost,
-            ipi.ignored,
-            ipi.accepted,
-            ipi.slot_seen,
-        )
+        end = self._ends.get(place)
+        if end is None:
+            end = _last(ipi)
+            if ipi.settled:
+                self._ends[place] = end
         # Most had come to their end long before: those need not be made anew.
-        return ipi if all(stage is None or stage.event <= event for stage in stages) else ipi.upto(event)
+        return ipi if end <= event else ipi.upto(event)
 
     def number(self, place: int) -> int:
         """How many messages were sent before the IPI at ``place``."""
@@ -165,6 +161,12 @@ class Flow:
             self.entries[-1] = replace(last, eoi=True)
         else:
             self.entries.append(entry)
+
+
+def _last(ipi: Ipi) -> int:
+    """Number of the last event that something became of it at."""
+    stages = [ipi.slot_seen, ipi.accepted, ipi.lost, ipi.ignored, ipi.delivered, ipi.taken, ipi.overwritten, ipi.eoi]
+    return max([ipi.sent.event, *(stage.event for stage in stages if stage)])
 
 
 def is_torn(ipi: Ipi) -> bool:

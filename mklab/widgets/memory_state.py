@@ -39,6 +39,10 @@ class MemoryState:
 
 def state_of(view: View) -> MemoryState | None:
     """How memory stands at the moment of ``view``; None where the recording tells nothing of it."""
+    return view.once(_state_of)
+
+
+def _state_of(view: View) -> MemoryState | None:
     frame = view.frame
     if frame is None or not view.film.contents.ram:
         return None

@@ -269,8 +269,8 @@ def answer(view: View) -> str:
         return f"No message has been sent yet.{others}"
     newest = flow.messages[max(0, total - _MOST) : total]
     fates: dict[str, list[int]] = {}
-    for place in newest:
-        fates.setdefault(_state(flow.at(place, view.event)), []).append(flow.number(place) + 1)
+    for number, place in enumerate(newest, total - len(newest) + 1):
+        fates.setdefault(_state(flow.at(place, view.event)), []).append(number)
     order = ("delivered", "merged", "on its way", "torn", "overwritten", "lost")
     told = "; ".join(f"{_names_or_count(fates[fate])} {fate}" for fate in order if fate in fates)
     if len(newest) == total:

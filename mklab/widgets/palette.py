@@ -6,6 +6,7 @@ paper. :data:`LIVE` gives CSS variables, for pictures inside JupyterLab; :func:`
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 __all__ = ["DARK", "LIGHT", "LIVE", "LOOKS", "ROLES", "Look", "Palette", "code_of", "look_of", "style_sheet"]
 
@@ -54,6 +55,7 @@ ROLES = {
 _KERNELS = len(LOOKS) - 2
 
 
+@lru_cache(256)
 def look_of(owner: str | None) -> Look:
     """The look of ``owner``: ``host``, ``kernel 1``, ... or None. Kernel 7 looks like kernel 1."""
     if owner is None:
@@ -84,11 +86,13 @@ class Palette:
 
     def line(self, owner: str | None) -> str:
         """The colour of the outline and hatch of ``owner``."""
-        return self._pick(f"{look_of(owner).key}-line", look_of(owner).light[0], look_of(owner).dark[0])
+        look = look_of(owner)
+        return self._pick(f"{look.key}-line", look.light[0], look.dark[0])
 
     def fill(self, owner: str | None) -> str:
         """The colour of the area of ``owner``."""
-        return self._pick(f"{look_of(owner).key}-fill", look_of(owner).light[1], look_of(owner).dark[1])
+        look = look_of(owner)
+        return self._pick(f"{look.key}-fill", look.light[1], look.dark[1])
 
     def role(self, name: str) -> str:
         """The colour of one of :data:`ROLES`."""

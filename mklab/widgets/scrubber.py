@@ -4,8 +4,9 @@ import bisect
 from collections.abc import Callable
 from html import escape
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
-from mklab.recording import Film
+from mklab.recording import Film, Recording
 from mklab.widgets.palette import LIVE
 from mklab.widgets.svg import element, path
 from mklab.widgets.view import View
@@ -46,6 +47,18 @@ def scrubber(view: View, width: int) -> str:
 
 def marks(film: Film, width: int) -> str:
     """A tick where something was sent, a cross where something went wrong; as many as can be told apart."""
+    now = (film.recording, film.count, len(film.looks), width)
+    known = _MARKS.get(film)
+    # They are the same at each moment of a run. A film that was cut has another recording.
+    if known is None or known[0][0] is not now[0] or known[0][1:] != now[1:]:
+        known = _MARKS[film] = (now, _marks(film, width))
+    return known[1]
+
+
+_MARKS: WeakKeyDictionary[Film, tuple[tuple[Recording, int, int, int], str]] = WeakKeyDictionary()
+
+
+def _marks(film: Film, width: int) -> str:
     room = max(width - _THUMB, 1)
     # From -1, power-on, to the last event.
     scale = room / max(film.count, 1)

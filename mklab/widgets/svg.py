@@ -40,7 +40,7 @@ def element(name: str, content: str = "", /, **attributes: object) -> str:
 def text(x: float, y: float, words: str, color: str, *, size: int = 12, bold: bool = False, **more: object) -> str:
     """A line of text; ``y`` is its baseline, ``size`` its height in pixels."""
     attributes = {"x": x, "y": y, "fill": color, "font_size": size, "font_weight": "bold" if bold else None, **more}
-    return element("text", escape(words, quote=False), **attributes)
+    return element("text", _quotes_kept(words), **attributes)
 
 
 def path(segments: list[Segment], color: str, width: float = 1.2, **more: object) -> str:
@@ -106,11 +106,15 @@ def width_of(words: str, size: int = 12) -> float:
 def wrap(words: str, width: float, size: int = 12) -> list[str]:
     """``words`` in lines of at most ``width`` pixels; a word that is longer than that has a line of its own."""
     lines: list[str] = []
+    taken, space = 0.0, width_of(" ", size)
     for word in words.split():
-        if lines and width_of(f"{lines[-1]} {word}", size) <= width:
+        room = width_of(word, size)
+        if lines and taken + space + room <= width:
             lines[-1] += f" {word}"
+            taken += space + room
         else:
             lines.append(word)
+            taken = room
     return lines
 
 
@@ -140,6 +144,7 @@ def hatch(kind: str, x: float, y: float, width: float, height: float, step: floa
     return lines
 
 
+@lru_cache(_KEPT)
 def hatched_box(
     x: float, y: float, width: float, height: float, owner: str | None, palette: Palette, *, dashed: bool = False
 ) -> str:
@@ -182,4 +187,12 @@ def _plain(value: object) -> str:
     """A value as an attribute holds it; numbers without digits that nobody sees."""
     if isinstance(value, float):
         return _number(value)
-    return str(value) if type(value) is int else escape(str(value))
+    return str(value) if type(value) is int else _escaped(str(value))
+
+
+_escaped = lru_cache(_KEPT)(escape)
+
+
+@lru_cache(_KEPT)
+def _quotes_kept(words: str) -> str:
+    return escape(words, quote=False)

@@ -1,13 +1,16 @@
 """What is looked at: a moment of a film, and what somebody has selected there."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from mklab.errors import require
 from mklab.recording import Film, Frame, Recording
 
 __all__ = ["View"]
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class View:
     address: int | None = None
     search: str = ""
     span: tuple[int, int] | None = None
+    _known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def at_end(cls, film: Film) -> Self:
@@ -64,6 +68,13 @@ class View:
     def to(self, moment: "View") -> Self:
         """What is selected here, at another moment."""
         return replace(self, film=moment.film, event=moment.event, look=moment.look)
+
+    def once(self, find: Callable[["View"], _Found]) -> _Found:
+        """What ``find`` finds here; for a picture and its words it is looked for once."""
+        if find not in self._known:
+            self._known[find] = find(self)
+        found: _Found = self._known[find]
+        return found
 
     @cached_property
     def time(self) -> int:

@@ -139,6 +139,21 @@ def test_marks_show_where_to_look(film: Film) -> None:
     assert "the platform was reset: port 0xCF9" in (cross.get("aria-label") or "")
 
 
+def test_marks_follow_a_film_that_grows_or_is_cut(film: Film) -> None:
+    whole = marks(film, 1018)
+    film.extend([trace.PlatformReset(film.count, 2_000, 0, why="port 0xCF9")])
+    assert marks(film, 1018).count("<g") == 2
+    assert marks(film, 518) != marks(film, 1018)
+    film.cut(99)
+    assert marks(film, 1018) == whole
+    looks = len(film.looks)
+    film.cut(59)
+    while len(film.looks) < looks:
+        film.extend([trace.Printk(film.count, 10 * film.count, 0, kernel="host", text="otherwise")])
+        film.look(0)
+    assert "<g" not in marks(film, 1018), "as long as it was, and another one"
+
+
 def test_a_long_run_has_no_more_marks_than_there_is_room_for() -> None:
     film = Film([0, 1])
     film.extend(

@@ -1,5 +1,6 @@
 """The kimage list: whole, half linked, leading nowhere, in a circle; and /proc beside it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -247,8 +248,8 @@ def test_before_the_first_look() -> None:
 
 
 def test_what_is_selected_is_framed() -> None:
-    one = View(**{**vars(View.at_end(loaded(next0=0))), "selected": 4})
+    one = replace(View.at_end(loaded(next0=0)), selected=4)
     plain = PICTURE.body(View.at_end(loaded(next0=0)), 600)
     assert "var(--mk-focus)" not in plain
     assert "var(--mk-focus)" in PICTURE.body(one, 600)
-    assert "var(--mk-focus)" in PICTURE.body(View(**{**vars(View.at_end(loaded())), "address": SECOND + 8}), 600)
+    assert "var(--mk-focus)" in PICTURE.body(replace(View.at_end(loaded()), address=SECOND + 8), 600)

@@ -90,6 +90,17 @@ def test_a_moment_tells_nothing_of_what_comes_later(told_film: Film, events: lis
         assert longer == found
 
 
+def test_an_ipi_is_as_it_stood_at_the_moment(told_film: Film, events: list[Event]) -> None:
+    growing = Film([0, 1, 2, 3])
+    for event in [None, *events]:
+        growing.extend([event] if event else [])
+        for film in (growing, told_film):
+            flow = Flow.of(film)
+            for place, ipi in enumerate(film.recording.ipis):
+                for moment in range(-1, film.count):
+                    assert flow.at(place, moment) == ipi.upto(moment)
+
+
 def test_a_film_that_grows_or_is_cut_is_followed(told_film: Film, events: list[Event]) -> None:
     growing = Film([0, 1, 2, 3])
     for event in events:
