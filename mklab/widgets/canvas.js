@@ -2,6 +2,7 @@
 
 const SELECTED = ["event", "cpu", "address", "look"];
 const PAUSE = 66; // milliseconds between two messages of a control that is being moved
+const LINGER = 10000; // and for which what was scrolled out of sight counts as seen
 const WORDS = "input:not([type=range]), select, textarea";
 const seen = new WeakMap(); // of each model: the places where it can be seen
 
@@ -146,7 +147,7 @@ function render({ model, el }) {
     const width = Math.floor(entry.contentRect.width / 20) * 20;
     if (width && width !== model.get("width")) save("width", width);
   });
-  let near = false;
+  let [near, gone] = [false, null];
   function look() {
     const places = seen.get(model) ?? new Set();
     if (near && document.visibilityState === "visible") places.add(el);
@@ -154,9 +155,14 @@ function render({ model, el }) {
     seen.set(model, places);
     if (model.get("visible") !== places.size > 0) save("visible", places.size > 0);
   }
+  // Pictures that grow and shrink push those below them out of sight and back, which would be a message each time.
   const sight = new IntersectionObserver((entries) => {
-    near = entries.at(-1).isIntersecting;
-    look();
+    const { isIntersecting, boundingClientRect } = entries.at(-1);
+    clearTimeout(gone);
+    near = isIntersecting;
+    // In a tab of JupyterLab that is hidden nothing has a size.
+    if (near || !boundingClientRect.width) look();
+    else gone = setTimeout(look, LINGER);
   });
   on(document, "visibilitychange", look);
   size.observe(el);
@@ -168,6 +174,7 @@ function render({ model, el }) {
     done.abort();
     size.disconnect();
     sight.disconnect();
+    clearTimeout(gone);
     near = false;
     look();
     model.off("change:markup", show);

@@ -38,7 +38,7 @@ class Controls(OnStage):
         super().__init__(driver, self._svg_of_status, self._words, _NAME, leads=True)
 
     def redraw(self) -> None:
-        """Draw the controls again: one message to the browser."""
+        """Draw the controls again."""
         self.changed()
         width = self.canvas.width or _WIDTH
         steering = self.stage.steering

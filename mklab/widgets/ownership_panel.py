@@ -154,7 +154,7 @@ class OwnershipPanel(Panel):
     # Drawing
 
     def draw(self) -> None:
-        """See :class:`mklab.widgets.panel.Panel`. Each widget is sent what has changed in it, in one message."""
+        """See :class:`mklab.widgets.panel.Panel`. Marks of the chart are sent where they have changed."""
         view, width = self.stage.view, self.canvas.width or NARROW
         self._follow(view)
         start, end = self.range

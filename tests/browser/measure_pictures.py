@@ -125,8 +125,10 @@ def test_measure(lab: Any, pages: Callable[..., Page]) -> None:
     print(f"\n{film.count:,} events, {len(film.looks):,} looks")
     python = drawing(film, [chance.randrange(film.count) for _ in range(_SCRUBS)])
     print(f"processor time of a scrub: {python:.0f} ms in Python, {busy / _SCRUBS * 1000:.0f} ms in the browser")
-    print(f"a scrub: told after {statistics.median(told):.0f} ms (median of {_SCRUBS}), the slowest {told[-1]:.0f} ms")
-    print(f"a scrub: all drawn after {statistics.median(drawn):.0f} ms, the slowest {drawn[-1]:.0f} ms")
+    for what, taken in (("told", told), ("all drawn", drawn)):
+        half, most = statistics.quantiles(taken)[1:]
+        parts = f"half of {_SCRUBS} within {half:.0f} ms, three quarters within {most:.0f} ms"
+        print(f"a scrub: {what}: {parts}, all within {taken[-1]:.0f} ms")
     rate = redraws / lasted * 1000
     print(f"a drag of {lasted / 1000:.1f} s: {rate:.1f} refreshes a second, the last {late:.0f} ms later")
     print(f"JavaScript heap: {shown - before:.1f} MiB with the dashboard, {heap() - before:.1f} MiB after scrubbing")

@@ -1,5 +1,6 @@
 """The dashboard in JupyterLab, in a real browser, over a machine that runs and over a saved film."""
 
+import base64
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -207,3 +208,38 @@ def test_nothing_plays_in_a_hidden_tab(opened: Callable[..., Page]) -> None:
     assert status(page).inner_text() == words
     page.evaluate(hide, False)
     expect(status(page)).not_to_contain_text(words.removeprefix("\u25b6 "))
+
+
+def test_nothing_plays_behind_another_tab(opened: Callable[..., Page]) -> None:
+    page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])"], height=1400)
+    page.locator("select[data-act=speed]").select_option("10")
+    button(page, "Run").click()
+    expect(status(page)).to_contain_text("Interrupt: Esc")
+    page.evaluate("() => void window.jupyterapp.commands.execute('launcher:create')")
+    expect(status(page)).to_be_hidden()
+    page.wait_for_timeout(600)
+    words = status(page).text_content()
+    page.wait_for_timeout(800)
+    assert status(page).text_content() == words
+    page.locator(".lm-DockPanel-tabBar .lm-TabBar-tab", has_text=".ipynb").click()
+    expect(status(page)).to_be_visible()
+    expect(status(page)).not_to_have_text(words or "")
+
+
+def test_what_comes_into_sight_again_is_no_message(opened: Callable[..., Page]) -> None:
+    page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])"], height=1400)
+    expect(status(page)).to_be_visible()
+    told: list[bytes] = []
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.on("Network.webSocketFrameSent", lambda one: told.append(base64.b64decode(one["response"]["payloadData"])))
+    page.wait_for_timeout(500)
+    told.clear()
+    page.evaluate("document.querySelector('.mk-dashboard').style.marginTop = '3000px'")
+    expect(status(page)).not_to_be_in_viewport()
+    page.wait_for_timeout(300)
+    page.evaluate("document.querySelector('.mk-dashboard').style.marginTop = ''")
+    expect(status(page)).to_be_in_viewport()
+    button(page, "Step").click()
+    expect(status(page)).to_contain_text("Stopped at event")
+    assert [b"visible" in one for one in told if b"comm_msg" in one] == [False], "the step alone was told"
