@@ -13,8 +13,11 @@ __all__ = ["FIRST_LAB", "SETTINGS", "command", "environment", "has_display", "se
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIRST_LAB = Path("labs", "00-a-second-kernel.ipynb")
 SETTINGS = Path(__file__).resolve().parent / "jupyter"
-"""A folder of Jupyter's configuration: pages in Markdown open rendered, so that a link to the glossary shows its term,
-and not the page's source. What a user has set wins."""
+"""A folder of Jupyter's configuration. What a user has set wins.
+
+Pages in Markdown open rendered, so that a link to the glossary shows its term, and not the page's source. The icon of
+the browser's tab does not tell whether the kernel is busy (the toolbar does): it would be drawn twice for each moment
+that a scrubber passes, and take the browser longer than a picture."""
 
 
 def has_display() -> bool:

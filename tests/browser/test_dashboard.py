@@ -243,3 +243,16 @@ def test_what_comes_into_sight_again_is_no_message(opened: Callable[..., Page]) 
     button(page, "Step").click()
     expect(status(page)).to_contain_text("Stopped at event")
     assert [b"visible" in one for one in told if b"comm_msg" in one] == [False], "the step alone was told"
+
+
+def test_the_icon_of_the_tab_stands_still(opened: Callable[..., Page]) -> None:
+    page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])"])
+    page.evaluate("""() => {
+        window.changes = 0;
+        new MutationObserver((all) => { window.changes += all.length; }).observe(
+            document.head, {subtree: true, childList: true, attributes: true, attributeFilter: ['rel', 'href']});
+    }""")
+    button(page, "Step").click()
+    expect(status(page)).to_contain_text("Stopped at event")
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
+    assert page.evaluate("window.changes") == 0
