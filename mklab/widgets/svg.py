@@ -26,6 +26,8 @@ CODE = "var(--jp-code-font-family, 'DejaVu Sans Mono', monospace)"
 
 _KEPT = 1 << 14
 """Of the words and numbers drawn last, how many are remembered: from one moment to the next few change."""
+_SHORT = 100
+"""Letters of a text that is remembered: the lines of a hatch may have thousands, and are seldom the same."""
 
 Segment = tuple[float, float, float, float]
 """A line from ``(x1, y1)`` to ``(x2, y2)``, in pixels."""
@@ -144,7 +146,7 @@ def hatch(kind: str, x: float, y: float, width: float, height: float, step: floa
     return lines
 
 
-@lru_cache(_KEPT)
+@lru_cache(_KEPT // 16)
 def hatched_box(
     x: float, y: float, width: float, height: float, owner: str | None, palette: Palette, *, dashed: bool = False
 ) -> str:
@@ -187,7 +189,10 @@ def _plain(value: object) -> str:
     """A value as an attribute holds it; numbers without digits that nobody sees."""
     if isinstance(value, float):
         return _number(value)
-    return str(value) if type(value) is int else _escaped(str(value))
+    if type(value) is int:
+        return str(value)
+    words = str(value)
+    return _escaped(words) if len(words) <= _SHORT else escape(words)
 
 
 _escaped = lru_cache(_KEPT)(escape)
