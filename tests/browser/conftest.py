@@ -36,6 +36,20 @@ _FLAGS = [
 ]
 # What is waited for comes within a second; a machine that does other things as well takes its time.
 expect.set_options(timeout=30_000)
+_SETTLE = """() => new Promise((settled, fail) => {
+    const shown = window.jupyterapp.shell.currentWidget;
+    let last = performance.now();
+    const observer = new MutationObserver(() => { last = performance.now(); });
+    observer.observe(shown.node, {subtree: true, childList: true, characterData: true, attributes: true});
+    const end = (tell, value) => { clearInterval(timer); observer.disconnect(); tell(value); };
+    const began = last;
+    const timer = setInterval(() => {
+        const now = performance.now();
+        if (shown.sessionContext.session.kernel.status !== 'idle') last = now;
+        if (now - last > 1000) end(settled);
+        else if (now - began > 30000) end(fail, new Error('the notebook goes on changing'));
+    }, 50);
+})"""
 
 
 @dataclass
@@ -86,6 +100,10 @@ class Lab:
         )
         errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
         assert errors.count() == 0, errors.all_inner_texts()
+
+    def settle(self, page: Page) -> None:
+        """Wait until the kernel has nothing to do and nothing in the notebook has changed for a second."""
+        page.evaluate(_SETTLE)
 
     def use_theme(self, theme: str) -> None:
         """Let pages opened from now on be ``light`` or ``dark``."""

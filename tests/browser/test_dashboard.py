@@ -170,16 +170,15 @@ def test_everything_is_done_by_the_keyboard(opened: Callable[..., Page], moments
     expect(cells).to_have_count(count + 1)
 
 
-def test_a_run_can_be_interrupted_and_parts_chosen(opened: Callable[..., Page]) -> None:
+def test_a_run_can_be_interrupted_and_parts_chosen(opened: Callable[..., Page], moments: Any) -> None:
     page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])"], height=1400)
     button(page, "Local APIC").click()
     expect(picture(page, "apic")).to_be_visible()
     button(page, "Local APIC").click()
     expect(picture(page, "apic")).to_have_count(0)
-    page.locator("select[data-act=speed]").select_option("5")
+    page.locator("select[data-act=speed]").select_option("1")
     button(page, "Run").click()
-    expect(status(page)).to_contain_text("Interrupt: Esc")
-    expect(status(page)).to_contain_text(re.compile("event 8[23]"))
+    expect(status(page)).to_contain_text(re.compile(rf"event (?!{moments.start}\b)\d+\. Interrupt: Esc"))
     expect(button(page, "Step")).to_have_attribute("aria-disabled", "true")
     page.keyboard.press("Escape")
     expect(status(page)).to_contain_text("interrupted by you")
@@ -194,7 +193,7 @@ def test_a_run_can_be_interrupted_and_parts_chosen(opened: Callable[..., Page]) 
 
 def test_nothing_plays_in_a_hidden_tab(opened: Callable[..., Page]) -> None:
     page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])", "print(scenario.machine.time)"], height=1400)
-    page.locator("select[data-act=speed]").select_option("10")
+    page.locator("select[data-act=speed]").select_option("2")
     button(page, "Run").click()
     expect(status(page)).to_contain_text("Interrupt: Esc")
     hide = """hidden => {
@@ -212,7 +211,7 @@ def test_nothing_plays_in_a_hidden_tab(opened: Callable[..., Page]) -> None:
 
 def test_nothing_plays_behind_another_tab(opened: Callable[..., Page]) -> None:
     page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])"], height=1400)
-    page.locator("select[data-act=speed]").select_option("10")
+    page.locator("select[data-act=speed]").select_option("2")
     button(page, "Run").click()
     expect(status(page)).to_contain_text("Interrupt: Esc")
     page.evaluate("() => void window.jupyterapp.commands.execute('launcher:create')")
@@ -226,18 +225,18 @@ def test_nothing_plays_behind_another_tab(opened: Callable[..., Page]) -> None:
     expect(status(page)).not_to_have_text(words or "")
 
 
-def test_what_comes_into_sight_again_is_no_message(opened: Callable[..., Page]) -> None:
+def test_what_comes_into_sight_again_is_no_message(opened: Callable[..., Page], lab: Any) -> None:
     page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])"], height=1400)
     expect(status(page)).to_be_visible()
     told: list[bytes] = []
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     session.on("Network.webSocketFrameSent", lambda one: told.append(base64.b64decode(one["response"]["payloadData"])))
-    page.wait_for_timeout(500)
+    lab.settle(page)
     told.clear()
     page.evaluate("document.querySelector('.mk-dashboard').style.marginTop = '3000px'")
     expect(status(page)).not_to_be_in_viewport()
-    page.wait_for_timeout(300)
+    lab.settle(page)
     page.evaluate("document.querySelector('.mk-dashboard').style.marginTop = ''")
     expect(status(page)).to_be_in_viewport()
     button(page, "Step").click()
@@ -249,8 +248,11 @@ def test_the_icon_of_the_tab_stands_still(opened: Callable[..., Page]) -> None:
     page = opened([*LIVE, "Dashboard(scenario, parts=['ownership'])"])
     page.evaluate("""() => {
         window.changes = 0;
-        new MutationObserver((all) => { window.changes += all.length; }).observe(
-            document.head, {subtree: true, childList: true, attributes: true, attributeFilter: ['rel', 'href']});
+        const icons = (nodes) => [...nodes].filter((node) => node.matches?.('link[rel~=icon]')).length;
+        new MutationObserver((all) => {
+            for (const one of all)
+                window.changes += icons([one.target, ...one.addedNodes, ...one.removedNodes]);
+        }).observe(document.head, {subtree: true, childList: true, attributes: true, attributeFilter: ['rel', 'href']});
     }""")
     button(page, "Step").click()
     expect(status(page)).to_contain_text("Stopped at event")

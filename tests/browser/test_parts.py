@@ -62,16 +62,20 @@ def go_to(page: Page, event: int) -> None:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_it_renders_and_goes_back(
-    page: Page, name: str, screenshot: Callable[[Page, str], Path], unreadable: Callable[[Page], list[str]]
+    page: Page,
+    lab: Any,
+    name: str,
+    screenshot: Callable[[Page, str], Path],
+    unreadable: Callable[[Page], list[str]],
 ) -> None:
     shown = part(page, name)
     expect(shown.locator("h3")).to_be_visible()
     expect(shown.get_by_text("cannot be drawn")).to_have_count(0)
     # The words at the right may take more room at another moment; a chart keeps that room, and then stays as it is.
     go_to(page, 900)
-    page.wait_for_timeout(1000)
+    lab.settle(page)
     page.keyboard.press("End")
-    page.wait_for_timeout(2000)
+    lab.settle(page)
     now = shown.inner_text()
     go_to(page, 900)
     expect(shown).not_to_have_text(now, use_inner_text=True)

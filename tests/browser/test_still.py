@@ -1,5 +1,6 @@
 """What a saved notebook shows when it is opened again, and nothing runs."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ def test_a_notebook_that_is_opened_again_shows_the_last_picture(
     expect(stills).to_have_count(2)
     for still in stills.all():
         expect(still).to_be_hidden()
-    page.wait_for_timeout(2500)  # until the picture has followed
+    picture = re.compile(f"e{moments.step - 1}")
+    expect(stills.first).to_have_attribute("src", picture)
+    lab.settle(page)
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    page.wait_for_timeout(500)
+    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.model.dirty")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     page.close()
 
@@ -38,9 +41,9 @@ def test_a_notebook_that_is_opened_again_shows_the_last_picture(
     expect(stills).to_have_count(2)
     for still in stills.all():
         expect(still).to_be_visible()
-        assert still.evaluate("image => image.complete && image.naturalHeight > 100")
-    source = stills.first.get_attribute("src") or ""
-    assert f"e{moments.step - 1}" in source, "the picture is that of the last step"
+        still.evaluate("image => image.decode()")
+        assert still.evaluate("image => image.naturalHeight > 100")
+    expect(stills.first).to_have_attribute("src", picture)
     errors = page.get_by_text("Error displaying widget")
     expect(errors).to_have_count(2)
     for error in errors.all():

@@ -5,6 +5,8 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from mklab.recording import Film
 from mklab.widgets.controls import Controls
 from mklab.widgets.home import at_home
@@ -24,8 +26,9 @@ def test_what_another_thread_calls_is_done_at_home() -> None:
     assert sorted(done) == [(threading.get_ident(), "from elsewhere"), (threading.get_ident(), "from here")]
 
 
-def test_another_thread_waits_until_it_is_done() -> None:
+def test_another_thread_waits_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """So a kernel says that it is idle after what it has sent."""
+    monkeypatch.setattr("mklab.widgets.home._PATIENCE", 30)
     done: list[str] = []
 
     async def scene() -> None:
