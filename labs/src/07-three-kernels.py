@@ -405,15 +405,15 @@ lab07.Changes()
 hazards = lab07.Hazards(course.progress.seed)
 hazards.run()
 story = lab07.story(hazards).splitlines()
-print(*story[22:51], sep="\n")
+print(*story[22:63], sep="\n")
 print("...")
 print(*story[-30:], sep="\n")
 
 # %% id="review" exercise="07.8"
 ### BEGIN SOLUTION
-wrong_image = (2830, "B")
-lost_message = (2082, "A")
-taken_cpu = (3193, "C")
+wrong_image = (3135, "B")
+lost_message = (2387, "A")
+taken_cpu = (3498, "C")
 ### END SOLUTION
 
 # %% id="review-check" check="07.8"

@@ -142,8 +142,8 @@ OutcomeGraph(small.graph, 1)
 # To look through all orders you need an [invariant](glossary.md#invariant): something that holds in every ending of a
 # machine that works. **Given** what was sent, how many interrupts were delivered, and what the handler was handed; a
 # message is a pair of type and sender. **Goal:** return `"good"`, `"lost"` or `"torn"`; and `"empty"` where nothing was
-# sent, since such a run shows nothing. Torn is worse than lost. It will be asked about every ending above, and about
-# runs with fewer messages and with more.
+# sent, whatever was taken, since such a run shows nothing. Torn is worse than lost; a message that was taken twice has
+# arrived. It will be asked about every ending above, and about runs with fewer messages and with more.
 
 
 # %% id="outcome" exercise="08.2"

@@ -5,7 +5,7 @@ from mklab.lab.exercise import Mistake, not_yet
 from mklab.lab.guestcode import Code
 from mklab.lab.guestrun import Ran
 from mklab.lab.lab04.bench import IDT, VARIABLES, place, program, set_gate, stack
-from mklab.lab.lab04.stores import misfit
+from mklab.lab.stores import misfit
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine

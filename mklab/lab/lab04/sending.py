@@ -10,7 +10,7 @@ from mklab.lab.forms.values import Value, Wrong
 from mklab.lab.guestcode import Code
 from mklab.lab.guestrun import Place, Ran
 from mklab.lab.lab04.bench import bench, place, program
-from mklab.lab.lab04.stores import misfit
+from mklab.lab.stores import misfit
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.layout import APIC_BASE
 from mklab.machine.machine import Machine

@@ -13,8 +13,9 @@ _SLEEP = "b8000007000f22d8faf4ebfd"
 """A small kernel: mov $0x70000, %eax; mov %rax, %cr3; cli; 1: hlt; jmp 1b. On those tables no kick disturbs it."""
 
 
+_FIRST = (b"hi", b"hello", b"hey there", b"good morning", b"here is the host")
 _LAST = (b"hello?", b"one more", b"all right?", b"are you well?", b"still there?")
-"""What the host writes to kernel 1 in the end: of different lengths, so that later events have other numbers."""
+"""What the host writes to kernel 1 first and last: of different lengths, so that later events have other numbers."""
 
 
 class _Quick(SeededRun):
@@ -46,15 +47,18 @@ class Hasty(_Quick):
 
 
 class Hazards(_Quick):
-    """Kernel 1 is a minikernel; kernels 2 and 3 only sleep. The seed chooses the CPUs, and the last words."""
+    """Kernel 1 is a minikernel; kernels 2 and 3 only sleep. The seed chooses the CPUs, and first and last words."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(3, seed)
 
     def _planned(self) -> list[Act]:
-        acts = [*self._spawning(1), *self._twice(), *self._kicked(2, 3)]
         return [
-            *acts,
+            *self._spawning(1),
+            *self._message(1, chosen("first words", self.seed, _FIRST)),
+            self._rest(),
+            *self._twice(),
+            *self._kicked(2, 3),
             *self._message(1, chosen("last words", self.seed, _LAST)),
             self._rest(),
             self._online(1),

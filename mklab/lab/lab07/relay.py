@@ -12,6 +12,7 @@ from mklab.lab.guestrun import Place, Ran
 from mklab.lab.lab07.hello import OWN, PEER, beside_kernel_1, load, slot
 from mklab.lab.lab07.numbers import chosen
 from mklab.lab.lab07.runs import window
+from mklab.lab.stores import misfit
 from mklab.lab.verdict import Outcome, Verdict
 from mklab.machine.machine import Machine
 from mklab.trace import IpiSent, Message, MessageTaken
@@ -84,6 +85,8 @@ def judge(ran: Ran, seed: int) -> Verdict:
         verdict = verdict or _one_more(ran, name)
         if verdict is not None:
             return verdict
+    if (wrong := misfit(ran, OWN)) is not None:
+        return wrong
     count = len([one for one in ran.events if isinstance(one, MessageTaken) and one.cpu == OWN])
     return Verdict(
         Outcome.PASSED,
@@ -259,6 +262,10 @@ EXERCISE = forms.guest(
     ),
     (
         Mistake("no EOI", ((_EOI, ""),), "0xEA still stands in its ISR"),
+        Mistake("across EOI", (("APIC(0xb0)", "APIC(0xaf)"),), "where no register begins"),
+        Mistake(
+            "EOI of 64 bits", ((_EOI, "    *(volatile unsigned long *)&APIC(0xb0) = 0;\n"),), "at 0xfee000b0 has 64"
+        ),
         Mistake("the answer goes nowhere", ((_NEXT, "1"),), "and the host never got it"),
         Mistake("everything goes to the host", ((_NEXT, "0"),), "to CPU 0."),
         Mistake("the first sender stays", (("sender_cpu = me", "sender_cpu = mine->sender_cpu"),), "past you"),

@@ -62,7 +62,16 @@ def _cases(_seed: int) -> Sequence[Case]:
                 wrong=_known(expected, taken),
             )
         )
-    return cases
+    return [
+        *cases,
+        Case("both messages taken, one of them twice", ([_A, _B], 3, [_A, _B, _B]), "good", "Is one of them missing?"),
+        Case(
+            "nobody has sent, and one was taken",
+            ([], 1, [_C]),
+            "empty",
+            "What was sent decides first whether a run shows anything.",
+        ),
+    ]
 
 
 _LOOKS = {
@@ -127,6 +136,19 @@ outcome = forms.python(
             "two and no other number",
             (("all(one in taken for one in sent)", "sent[0] in taken and sent[1] in taken"),),
             "In the case of one message alone",
+        ),
+        Mistake(
+            "no more than were sent",
+            (("all(one in taken for one in sent)", "sorted(taken) == sorted(sent)"),),
+            "In the case of both messages taken, one of them twice",
+        ),
+        Mistake(
+            "torn before empty",
+            (
+                ('    if not sent:\n        return "empty"\n', ""),
+                ("    if all(one", '    if not sent:\n        return "empty"\n    if all(one'),
+            ),
+            "In the case of nobody has sent, and one was taken",
         ),
         Mistake("no word for good", (('return "good"', "return None"),), "returned None"),
     ),
