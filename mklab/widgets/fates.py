@@ -10,10 +10,12 @@ from weakref import WeakKeyDictionary
 from mklab import trace
 from mklab.recording import Film, Recording, Span
 
-__all__ = ["Arrival", "Fates", "Outlook", "outlook"]
+__all__ = ["Arrival", "Fates", "Outlook", "Standing", "outlook", "standing_of"]
 
 Outlook = tuple[str | None, str]
 """The owner of a CPU, and its state in one word."""
+Standing = tuple[str | None, str, str | None]
+"""The same, and the kernel that the CPU was planned for, where that is another one than its owner."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ def outlook(span: Span) -> Outlook:
     return span.owner, span.mode if span.state == "running" else span.state
 
 
+def standing_of(span: Span) -> Standing:
+    """How a CPU stands during ``span``."""
+    return *outlook(span), span.planned if span.against_plan else None
+
+
 @dataclass
 class _Fate:
     """Of one CPU: how many spans were read, the outlooks it had with the event that brought each, what arrived."""
@@ -56,10 +63,14 @@ class Fates:
 
     Args:
         recording: the recording; it may grow.
+
+    Attributes:
+        standings: all ways in which CPUs have stood, at whatever moment.
     """
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
+        self.standings: set[Standing] = set()
         self._fates = [_Fate() for _ in recording.spans]
         self._read = 0
 
@@ -79,6 +90,7 @@ class Fates:
         for fate, spans in zip(self._fates, self.recording.spans, strict=True):
             seen = {one for _, one in fate.outlooks}
             for span in spans[fate.read :]:
+                self.standings.add(standing_of(span))
                 one = outlook(span)
                 if one not in seen:
                     seen.add(one)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mklab.recording import Film, Span
 from mklab.widgets.boxes import Box, Window
-from mklab.widgets.fates import Arrival
+from mklab.widgets.fates import Arrival, Fates, Standing, standing_of
 from mklab.widgets.lanes import Group, Lane, state_of, ticks
 from mklab.widgets.palette import Palette, look_of
 from mklab.widgets.svg import Segment, hatch, width_of
@@ -59,18 +59,26 @@ def measures(lanes: Sequence[Group], film: Film) -> Measures:
 
 
 def sides(lanes: Sequence[Group], film: Film) -> tuple[int, int]:
-    """The width in pixels of what stands at the left of the lanes (names) and at the right (how each CPU stands)."""
+    """The width in pixels of what stands at the left of the lanes (names) and at the right (how each CPU stands).
+
+    There is room for how CPUs stand at any moment that is recorded: lanes that became narrower and wider would have to
+    be drawn anew, and what one looks at would move.
+    """
     size = measures(lanes, film)
-    words = [line for lane in lanes for line in standing(lane, size)]
+    words = [line for one in Fates.of(film).standings for line in _lines(one, size)]
     return size.names, 34 + round(max(map(width_of, words), default=0))
 
 
 def standing(lane: Group, size: Measures) -> list[str]:
     """How a CPU stands, in lines: its owner, its state, the plan if it is broken; a folded lane has room for two."""
-    owner, state = lane.now.owner or "nobody", state_of(lane.now)
-    if not lane.now.against_plan:
+    return _lines(standing_of(lane.now), size)
+
+
+def _lines(standing: Standing, size: Measures) -> list[str]:
+    owner, state, planned = standing[0] or "nobody", *standing[1:]
+    if planned is None:
         return [owner, state]
-    plan = f"\u00d7 planned {lane.now.planned}"
+    plan = f"\u00d7 planned {planned}"
     return [f"{owner}, {state}", plan] if size is FOLDED else [owner, state, plan]
 
 

@@ -51,7 +51,6 @@ class OwnershipPanel(Panel):
         self._names, self._standings = Canvas(self._act, KEYS), Canvas(self._act, KEYS)
         self._range: tuple[float, float] | None = None
         self._last: View | None = None
-        self._right = 0
         self._drawing = False
         self._tools: dict[str, Callable[[], None]] = {
             "zoom-in": lambda: self.zoom(1 / 2),
@@ -160,8 +159,6 @@ class OwnershipPanel(Panel):
         start, end = self.range
         first, _ = groups(view)
         left, right = sides(first, view.film)
-        # It does not become narrower again: the chart beside it would be drawn anew at almost every moment.
-        right = self._right = max(right, self._right)
         window = Window(start, end, max(width - left - right - 2 * EDGE, 100))
         shown = [lane(view, group, window) for group in first]
         self.head.markup = _head(view, width)
@@ -185,7 +182,7 @@ class OwnershipPanel(Panel):
         """Another film is shown as a whole; a moment that was gone to is brought into sight."""
         last, self._last = self._last, view
         if last is not None and view.film is not last.film:
-            self._range, self._right = None, 0
+            self._range = None
         elif self._range and last is not None and view.time != last.time:
             start, end = self._range
             length = end - start

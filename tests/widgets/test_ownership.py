@@ -11,7 +11,8 @@ import pytest
 
 from mklab.recording import Film
 from mklab.trace import Event, Halted, ModeChange, OwnerChange, Planned, PlatformReset, Sipi, Woken
-from mklab.widgets.ownership import PICTURE, cpus_of
+from mklab.widgets.lanes import groups
+from mklab.widgets.ownership import PICTURE, cpus_of, window_of
 from mklab.widgets.palette import DARK, LIGHT, LOOKS, ROLES, Palette
 from mklab.widgets.picture import markup, svg, twin
 from mklab.widgets.svg import width_of
@@ -247,6 +248,14 @@ def test_past_a_dozen_cpus_each_has_a_cell(cpus: int) -> None:
     assert [cell.get("tabindex") for cell in cells].count("0") == 1
     # One around the cell, one around the broken plan in the lane of CPU 5, one in the key.
     assert sum(rect.get("stroke") == LIGHT.role("alert") for rect in root.iter(f"{SVG}rect")) == 3
+
+
+def test_lanes_stay_where_they_are_at_each_moment(told_film: Film) -> None:
+    """What is told beside them becomes longer; the longest are the words of the broken plan, at the end."""
+    views = [View.at_event(told_film, event) for event in range(-1, told_film.count)]
+    windows = {window_of(view, groups(view)[0], 720) for view in views}
+    assert len(windows) == 1
+    assert "planned kernel 2" not in markup(PICTURE, views[0], 720)
 
 
 def test_a_dozen_cpus_have_no_grid() -> None:
