@@ -105,6 +105,20 @@ def test_an_event_is_chosen_in_one_part_and_told_in_another(page: Page) -> None:
     expect(part(page, "Details").get_by_text("selected").first).to_be_visible()
 
 
+def test_the_chart_follows_the_moment(page: Page, lab: Any) -> None:
+    chart = part(page, "Ownership").locator(".bqplot")
+    expect(chart).not_to_contain_text("recorded, later")
+    lab.settle(page)
+    drawn = chart.inner_html()
+    go_to(page, 900)
+    expect(chart).to_contain_text("recorded, later")
+    page.locator(".mk-scrub input").focus()
+    page.keyboard.press("End")
+    expect(chart).not_to_contain_text("recorded, later")
+    lab.settle(page)
+    assert chart.inner_html() == drawn
+
+
 def test_lanes_are_zoomed_by_key_and_brushed_by_mouse(page: Page, moments: Any) -> None:
     shown = part(page, "Ownership")
     whole = shown.get_by_text(f"Shown: t=0 to {moments.time:,} of {moments.time:,} instructions")
