@@ -23,6 +23,7 @@ function morph(old, fresh) {
   if (old.nodeName !== fresh.nodeName) return void old.replaceWith(fresh);
   if (old.nodeType !== Node.ELEMENT_NODE) return void (old.data !== fresh.data && (old.data = fresh.data));
   if (old.isEqualNode(fresh)) return;
+  if ("whole" in old.dataset) return void old.replaceWith(fresh); // nothing in it can be focused, and there is much
   const moved = old.getAttribute("value") !== fresh.getAttribute("value");
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);

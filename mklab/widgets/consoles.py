@@ -19,6 +19,10 @@ _LEAST_LINES = 20
 """Lines of each terminal, however many there are."""
 _FOUND_PART = 4
 """Older lines that are shown because what is searched for is in them: a fourth as many as newest ones."""
+_SHEET = 20
+"""Lines that a browser lays out together."""
+_LEADING = 17
+"""Pixels from line to line on a page: pictures.css."""
 _MOST_TOLD = 200
 _DRAWN = 12
 """Lines in a drawing, of each terminal."""
@@ -139,7 +143,8 @@ def _terminal(view: View, kernel: str, share: int, hits: list[int]) -> str:
         found_there = f", {len(shown)} of {len(older)} with hits shown" if older else ""
         told += f'<p class="mk-cut">{first:,} earlier lines{found_there}</p>'
     newest = lines.lines(first, count, view.event)
-    told += "".join([_line(one, view.search, one.event == view.selected) for one in newest])
+    for begin in range(0, len(newest), _SHEET):
+        told += _sheet(newest[begin : begin + _SHEET], view)
     if not count:
         told = f'<p class="mk-cut">{_silence(view, kernel)}</p>'
     # Lines stand in one box inside one that is turned upside down: it stays at its end while lines are added.
@@ -149,6 +154,15 @@ def _terminal(view: View, kernel: str, share: int, hits: list[int]) -> str:
         f'<div class="mk-lines" tabindex="0" data-key="console-{escape(kernel)}" role="log" aria-live="off">'
         f"<div>{told}</div></div></section>"
     )
+
+
+def _sheet(lines: list[ConsoleLine], view: View) -> str:
+    """Lines that a browser lays out together when somebody scrolls there; until then it believes what is said here."""
+    # One that grows must stay the same element: its height is remembered, and who has scrolled up stays where he is.
+    whole = ' data-whole=""' if len(lines) == _SHEET else ""
+    told = "".join([_line(one, view.search, one.event == view.selected) for one in lines])
+    height = f"contain-intrinsic-height: auto {_LEADING * len(lines)}px"
+    return f'<div class="mk-sheet" style="{height}"{whole}>{told}</div>'
 
 
 @lru_cache(4 * _MOST_LINES)

@@ -155,6 +155,16 @@ def test_what_was_found_is_not_looked_for_again(written: Callable[..., Film], mo
     assert max(read[1:]) <= 2 * len("needle\n")
 
 
+def test_lines_lie_on_sheets_of_which_the_growing_one_stays(written: Callable[..., Film]) -> None:
+    view = View.at_end(written(*printed(*(f"line {number}" for number in range(45)))))
+    sheets = [one for one in page(view).iter("div") if one.get("class") == "mk-sheet"]
+    assert [len(sheet) for sheet in sheets] == [20, 20, 5]
+    assert ["data-whole" in sheet.attrib for sheet in sheets] == [True, True, False]
+    assert [sheet.get("style") for sheet in sheets] == [
+        f"contain-intrinsic-height: auto {17 * lines}px" for lines in (20, 20, 5)
+    ]
+
+
 def test_lines_can_be_selected(told_film: Film) -> None:
     body = PICTURE.body(replace(View.at_end(told_film), selected=4), 600)
     assert re.findall(r'data-event="(\d+)" class="mk-selected"', body) == ["4"]
