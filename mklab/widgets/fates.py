@@ -70,7 +70,8 @@ class Fates:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.standings: set[Standing] = set()
+        # Before anything has happened each CPU stands somehow, too.
+        self.standings = {standing_of(spans[0]) for spans in recording.spans}
         self._fates = [_Fate() for _ in recording.spans]
         self._read = 0
 

@@ -250,6 +250,13 @@ def test_past_a_dozen_cpus_each_has_a_cell(cpus: int) -> None:
     assert sum(rect.get("stroke") == LIGHT.role("alert") for rect in root.iter(f"{SVG}rect")) == 3
 
 
+@pytest.mark.parametrize("cpus", [4, 64])
+def test_where_nothing_is_recorded_yet_there_is_room_for_how_cpus_stand(cpus: int) -> None:
+    found = places(picture(View.at_end(Film(list(range(cpus)))), 720))
+    assert "wait-for-SIPI" in ["".join(text.itertext()) for _, _, text in found]
+    assert max(right for _, right, _ in found) <= 720
+
+
 def test_lanes_stay_where_they_are_at_each_moment(told_film: Film) -> None:
     """What is told beside them becomes longer; the longest are the words of the broken plan, at the end."""
     views = [View.at_event(told_film, event) for event in range(-1, told_film.count)]
